@@ -1,0 +1,1 @@
+"""The words of the product: pure, no I/O, no framework."""
