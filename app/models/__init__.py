@@ -1,0 +1,1 @@
+"""The tables, and behaviour that belongs to one row."""

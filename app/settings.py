@@ -1,0 +1,89 @@
+"""Every setting, with a default that works on a laptop; read once, at the start."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How this installation behaves; HOSTLER_<NAME> in the environment, or HOSTLER_<NAME>_FILE."""
+
+    data_dir: Path = field(default_factory=lambda: Path("data").resolve())
+    database_url: str = ""  # empty: SQLite in data_dir
+    redis_url: str = ""  # empty: the embedded Redis of `hostler up`, on a socket in data_dir
+    host: str = "127.0.0.1"  # where the API listens
+    port: int = 8080
+    site_url: str = ""  # how people reach the console; empty: http://host:port
+    package_host: str = ""  # hosts fetch packages from here; empty: every address, IPv6 too
+    package_port: int = 8081
+    workers: int = 2
+    api_threads: int = 16
+    forks: int = 100  # at most; free memory may allow fewer
+    fork_memory_mib: int = 40  # measured resident memory of one fork
+    slice_size: int = 0  # 0: what the job type says
+    run_dir: Path = Path("/dev/shm")  # noqa: S108 - tmpfs; each run makes a private folder in it
+    quick_handshake: bool = True  # no sntrup761: 57 ms of CPU a host; off restores ssh's own order
+    remote_python: str = "/usr/bin/python3"
+    service_manager: str = "auto"
+    setup_path: str = "/opt/hostler"
+    standing_access: bool = True
+    default_agent_package: bool = True  # register node_exporter at the first start
+    language: str = "en"
+    max_body_mib: int = 32
+    event_retention_days: int = 30
+    log_retention_days: int = 90
+    lease_seconds: float = 15.0  # a lease not renewed for so long is gone
+    renew_seconds: float = 5.0
+    keeper_seconds: float = 2.0
+    log_level: str = "INFO"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> "Settings":
+        """The settings of this environment; overrides that are None do not count."""
+        values = {
+            item.name: _convert(item.type, text)
+            for item in fields(cls)
+            if (text := _read(environ, item.name)) is not None
+        }
+        values.update({name: value for name, value in overrides.items() if value is not None})
+        return cls(**values)
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'hostler.sqlite3'}"
+
+    @property
+    def redis(self) -> str:
+        return self.redis_url or f"unix://{self.data_dir / 'redis.sock'}"
+
+    @property
+    def site(self) -> str:
+        return self.site_url.rstrip("/") or f"http://{self.host}:{self.port}"
+
+    @property
+    def run_folder(self) -> Path:
+        """Where this installation's runs keep their private folders, apart from any other's."""
+        return self.run_dir / f"h{hashlib.sha256(bytes(self.data_dir)).hexdigest()[:8]}"
+
+    @property
+    def key_file(self) -> Path:
+        return self.data_dir / "keys"
+
+
+def _read(environ: Mapping[str, str], name: str) -> str | None:
+    variable = f"HOSTLER_{name.upper()}"
+    if path := environ.get(f"{variable}_FILE"):
+        return Path(path).read_text().strip()
+    return environ.get(variable)
+
+
+def _convert(kind: Any, text: str) -> Any:
+    if kind is bool:
+        return text.strip().lower() in ("1", "true", "yes", "on")
+    return kind(text)
