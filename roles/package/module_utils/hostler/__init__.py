@@ -1,0 +1,1 @@
+"""What happens on a host: standard library only, Python 3.6 and newer."""

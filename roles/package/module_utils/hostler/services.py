@@ -1,0 +1,274 @@
+"""Who keeps a program running: systemd where there is one, a pidfile where there is none."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections import namedtuple
+
+from . import processes, render
+from .failure import Failure
+
+# `how` says in words what became of a program that does not run
+State = namedtuple("State", "pid start how")
+NOT_THERE = State(None, None, "it was not started")
+LAST_WORDS = 6
+
+
+def choose(kind, place, watch):
+    """The service manager of this host."""
+    if kind == "auto":
+        has_systemd = not place.root and os.path.isdir("/run/systemd/system")
+        kind = "systemd" if has_systemd else "process"
+    return {"systemd": Systemd, "process": Process}[kind](place, watch)
+
+
+def last_lines(text):
+    lines = [line.strip()[:300] for line in text.splitlines() if line.strip()]
+    return " | ".join(lines[-LAST_WORDS:])
+
+
+class Systemd:
+    """A unit named hostler-<name>.service."""
+
+    UNIT = """\
+# Written by Hostler; the next run writes it again.
+[Unit]
+Description=Hostler {name}
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+ExecStart={command}
+ExecReload=/bin/kill -HUP $MAINPID
+WorkingDirectory={current}
+{environment}Restart=always
+RestartSec=3
+TimeoutStopSec={stop_timeout}
+LimitNOFILE=65536
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+    def __init__(self, place, watch):
+        self.place = place
+        self.watch = watch
+        self.unit = f"hostler-{place.name}.service"
+        self.path = place.at("/etc/systemd/system/" + self.unit)
+        self.wanted = place.at("/etc/systemd/system/multi-user.target.wants/" + self.unit)
+
+    def refuse_without_rights(self):
+        if os.geteuid() != 0:
+            raise Failure(
+                "privilege",
+                f"Services of this host need root, and the login has uid {os.geteuid()}. "
+                "Use root, or an account that may sudo.",
+            )
+
+    def definition(self, launch):
+        environment = launch["environment"]
+        return self.UNIT.format(
+            name=self.place.name,
+            command=" ".join(render.systemd_argument(item) for item in launch["argv"]),
+            current=render.systemd_path(launch["folder"]),
+            environment=f"EnvironmentFile=-{render.systemd_path(environment)}\n"
+            if environment
+            else "",
+            stop_timeout=launch["stop_timeout"],
+        )
+
+    def define(self):
+        """Let systemd read the unit again; enabling reloads as well."""
+        if not os.path.exists(self.path) or os.path.islink(self.wanted):
+            self._call("daemon-reload")
+        else:
+            self._call("enable", self.unit)
+
+    def forget(self):
+        """Before the unit's file goes."""
+        if os.path.lexists(self.wanted):
+            self._call("disable", self.unit)
+
+    def state(self):
+        if not os.path.exists(self.path):
+            return NOT_THERE
+        _, text = self._run("show", self.unit, "-p", "ActiveState,MainPID,ExecMainStatus,Result")
+        shown = dict(line.partition("=")[::2] for line in text.splitlines())
+        pid = int(shown.get("MainPID") or 0)
+        if shown.get("ActiveState") in ("active", "reloading") and pid:
+            return State(pid, processes.started_at(pid), f"it runs as process {pid}")
+        how = "it is {}".format(shown.get("ActiveState", "unknown"))
+        if shown.get("ActiveState") in ("activating", "failed"):
+            how = "it ended with {} (status {})".format(
+                shown.get("Result"),
+                shown.get("ExecMainStatus"),
+            )
+        return State(None, None, how)
+
+    def start(self):
+        self._run("reset-failed", self.unit)
+        self._call("restart", self.unit)
+
+    def stop(self, seconds):
+        """Stop within so many seconds, whatever the unit allows itself."""
+        if not os.path.exists(self.path):
+            return
+        state = self.state()
+        self._call("stop", "--no-block", self.unit)
+        if state.pid:
+            while seconds > 0 and processes.is_alive(state.pid, state.start):
+                self.watch.wait(0.1)
+                seconds -= 0.1
+            if processes.is_alive(state.pid, state.start):
+                self._run("kill", "-s", "KILL", self.unit)
+        self._call("stop", self.unit)
+
+    def clear(self):
+        self._run("reset-failed", self.unit)
+
+    def last_words(self):
+        _, text = self._run("show", self.unit, "-p", "InvocationID,ExecMainPID")
+        shown = dict(line.partition("=")[::2] for line in text.splitlines())
+        only = ["-u" + self.unit]
+        if shown.get("InvocationID"):
+            # by pid too: of a program that ended at once the journal may know no more than that
+            pid = "_PID={}".format(shown.get("ExecMainPID"))
+            only = ["_SYSTEMD_INVOCATION_ID=" + shown["InvocationID"], "+", pid]
+        for patience in (0.2, 0.4, 0.8, 0):
+            try:
+                _, said = self.watch.run(
+                    ["journalctl", *only, "-o", "cat", "-n", str(LAST_WORDS), "--no-pager", "-q"],
+                    10,
+                )
+            except OSError:
+                return ""
+            if said:
+                break
+            self.watch.wait(patience)  # the journal of a busy host lags behind
+        return last_lines(said)
+
+    @property
+    def where_to_look(self):
+        return "journalctl -u " + self.unit
+
+    def _run(self, *words):
+        return self.watch.run(["systemctl", *words], 120)
+
+    def _call(self, *words):
+        code, said = self._run(*words)
+        if code == 0:
+            return
+        cause = "privilege" if re.search("authentication|denied", said) else "task_failed"
+        text = "systemctl %s failed: %s. Look at it with: systemctl status %s"
+        raise Failure(cause, text % (" ".join(words), last_lines(said) or code, self.unit))
+
+
+class Process:
+    """A process of its own session with a pidfile: no root, and nobody who starts it again."""
+
+    # The program begins once its pidfile is written, so a killed run leaves none without one.
+    WAIT = 'read -r go && exec "$@" </dev/null'
+
+    def __init__(self, place, watch):
+        self.place = place
+        self.watch = watch
+        self.path = os.path.join(place.base, "launch.json")
+        self.pidfile = os.path.join(place.base, "run.pid")
+        self.log = os.path.join(place.log, "output.log")
+        self.child = None
+        self.log_start = 0
+
+    def refuse_without_rights(self):
+        pass  # the first write says it
+
+    def definition(self, launch):
+        return json.dumps(launch, indent=2, sort_keys=True) + "\n"
+
+    def define(self):
+        pass
+
+    def forget(self):
+        pass
+
+    def state(self):
+        try:
+            with open(self.pidfile) as file:
+                known = json.load(file)
+        except (OSError, ValueError):
+            return NOT_THERE
+        if self.child and self.child.pid == known["pid"] and self.child.poll() is not None:
+            code = self.child.returncode
+            ending = f"signal {-code}" if code < 0 else f"status {code}"
+            return State(None, None, "it ended with " + ending)
+        if processes.is_alive(known["pid"], known["start"]):
+            return State(known["pid"], known["start"], f"it runs as process {known['pid']}")
+        return State(None, None, "it ended")
+
+    def start(self):
+        self.stop(10)
+        with open(self.path) as file:
+            launch = json.load(file)
+        os.makedirs(self.place.log, exist_ok=True)
+        with open(self.log, "ab") as log:
+            if log.tell() > 4 * 1024 * 1024:
+                log.truncate(0)
+            self.log_start = os.path.getsize(self.log)
+            self.child = self._spawn(launch, log)
+        start = processes.started_at(self.child.pid)
+        with open(self.pidfile + ".new", "w") as file:
+            json.dump({"pid": self.child.pid, "start": start}, file)
+        os.replace(file.name, self.pidfile)
+        try:
+            with self.child.stdin as gate:
+                gate.write(b"go\n")
+        except OSError:
+            pass  # it has ended already, and the state says so
+
+    def _spawn(self, launch, log):
+        variables = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8"}
+        if launch["environment"]:
+            with open(launch["environment"]) as file:
+                variables.update(render.read_env(file.read()))
+        try:
+            return subprocess.Popen(
+                ["/bin/sh", "-c", self.WAIT, "sh", *launch["argv"]],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=launch["folder"],
+                env=variables,
+                start_new_session=True,
+            )
+        except OSError as error:
+            text = "%s cannot be started: %s."
+            raise Failure("agent_exited", text % (launch["argv"][0], error.strerror)) from error
+
+    def stop(self, seconds):
+        state = self.state()
+        if state.pid and not processes.end(state.pid, state.start, self.watch, seconds, group=True):
+            raise Failure("task_failed", f"Process {state.pid} does not end.")
+        if self.child:
+            self.child.poll()
+        if os.path.exists(self.pidfile):
+            os.unlink(self.pidfile)
+
+    def clear(self):
+        pass
+
+    def last_words(self):
+        try:
+            with open(self.log, "rb") as log:
+                log.seek(max(self.log_start, os.path.getsize(self.log) - 8192))
+                return last_lines(log.read().decode("utf-8", "replace"))
+        except OSError:
+            return ""
+
+    @property
+    def where_to_look(self):
+        return self.log
+
+
+def hang_up(pid):
+    os.kill(pid, signal.SIGHUP)

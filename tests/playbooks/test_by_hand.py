@@ -1,0 +1,167 @@
+"""The playbooks, run as an operator runs them: by ansible-playbook, with the files as they are."""
+
+import configparser
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from app.domain.catalogue import CATALOGUE, Executor
+from tests.packages.agents import EXITS
+from tests.playbooks.conftest import Package
+from tests.playbooks.host import CHECKOUT, Host, ansible_playbook, statuses
+
+PLAYBOOKS = sorted(path.stem for path in (CHECKOUT / "playbooks").glob("*.yml"))
+NOT_A_JOB_TYPE = {"release_hosts", "roll_back"}  # what a cancel and a rollback run
+
+
+def test_every_job_type_that_acts_on_hosts_has_its_playbook() -> None:
+    wanted = {
+        job_type.playbook
+        for job_type in CATALOGUE.values()
+        if job_type.executor is Executor.PLAYBOOK
+    }
+
+    assert set(PLAYBOOKS) - NOT_A_JOB_TYPE == wanted
+
+
+def test_every_phase_of_the_role_is_a_step_of_its_job_type(host: Host, package: Package) -> None:
+    archive = package("1.0")
+    for name in ("INSTALL", "UPGRADE", "RESTART", "RELOAD", "ACTIVATE", "UNINSTALL", "IMPORT"):
+        job_type = CATALOGUE[f"{name}_AGENT"]
+        action = {"IMPORT": "detect"}.get(name, name.lower())
+        phases = [p["key"] for p in host.perform(action, package_file=archive)["phases"]]
+        assert phases == [step.key for step in job_type.steps], name
+
+
+def test_every_playbook_can_be_read() -> None:
+    paths = [f"playbooks/{name}.yml" for name in PLAYBOOKS]
+    done = ansible(*paths, "--syntax-check")
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", PLAYBOOKS)
+def test_a_playbook_costs_one_task_on_every_host(name: str) -> None:
+    listed = ansible(f"playbooks/{name}.yml", "--list-tasks").stdout
+
+    assert listed.count("TAGS:") - listed.count("play #") == 1
+
+
+def test_install_upgrade_and_uninstall_by_hand(host: Host, package: Package) -> None:
+    good, bad = package("1.0"), package("2.0", EXITS)
+
+    first = host.playbook("install_agent", hostler_package_file=good)
+    assert first["cause"] is None, first
+    assert host.release == "1.0"
+    pid, files = host.pid, host.files()
+
+    again = host.playbook("install_agent", hostler_package_file=good)
+    assert not again["changed"]
+    assert (host.pid, host.files()) == (pid, files)
+
+    failed = host.playbook("upgrade_agent", hostler_package_file=bad)
+    assert failed["cause"] == "agent_exited"
+    assert failed["restored"]
+    assert host.release == "1.0"
+
+    gone = host.playbook("uninstall_agent")
+    assert list(statuses(gone)) == ["check", "stop", "remove", "verify"]
+    assert not host.base.exists()
+
+
+def test_reinstall_deploys_again(host: Host, package: Package) -> None:
+    archive = package("1.0")
+    host.playbook("install_agent", hostler_package_file=archive)
+    pid = host.pid
+
+    result = host.playbook("reinstall_agent", hostler_package_file=archive)
+
+    assert statuses(result)["unpack"] == "ok"
+    assert host.pid != pid
+
+
+def test_check_and_diff_by_hand(host: Host, package: Package) -> None:
+    result = host.playbook(
+        "install_agent", "--check", "--diff", hostler_package_file=package("1.0")
+    )
+
+    assert result["changed"]
+    assert not host.base.exists()
+
+
+def test_a_package_file_that_is_not_there_is_named(host: Host) -> None:
+    result = host.playbook("install_agent", hostler_package_file="/nowhere/agent.tar.gz")
+
+    assert "There is no package /nowhere/agent.tar.gz" in result["msg"]
+
+
+def test_releasing_by_hand_says_who_was_there(host: Host) -> None:
+    token = {"origin": "here", "fence": 3, "run": 3, "task": 1, "attempt": 1}
+
+    result = host.playbook("release_hosts", hostler_token=token)
+
+    assert result["released"]
+    assert result["holder"] == "Nothing of it was here."
+
+
+def test_the_example_inventory_is_one(tmp_path: Path) -> None:
+    example = CHECKOUT / "inventory_templates/example.yml"
+    listed = subprocess.run(
+        [
+            str(Path(ansible_playbook()[0]).with_name("ansible-inventory")),
+            *("-i", str(example), "--list", "--yaml"),
+        ],
+        cwd=CHECKOUT,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    hosts = yaml.safe_load(listed.stdout)["all"]["children"]["linux"]["hosts"]
+
+    assert hosts["web1"]["ansible_user"] == "root"  # from group_vars beside it
+    assert hosts["web2"]["ansible_become"] is True
+
+
+@pytest.mark.parametrize("role", ["package", "agent", "proxy", "plugin"])
+def test_a_roles_interface_is_declared_in_full(role: str) -> None:
+    folder = CHECKOUT / "roles" / role
+    defaults = yaml.safe_load((folder / "defaults/main.yml").read_text())
+    specs = yaml.safe_load((folder / "meta/argument_specs.yml").read_text())
+
+    assert set(defaults) == set(specs["argument_specs"]["main"]["options"])
+
+
+def test_the_readme_names_every_variable_of_a_host() -> None:
+    defaults = (CHECKOUT / "roles/package/defaults/main.yml").read_text()
+    readme = (CHECKOUT / "roles/package/README.md").read_text()
+
+    for name in re.findall(r"hostler_\w+", defaults):
+        assert f"`{name}`" in readme
+
+
+def test_ssh_takes_our_options() -> None:
+    """The key exchange list must be one every client accepts, and begin with a cheap one."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(CHECKOUT / "ansible.cfg")
+    options = config["ssh_connection"]["ssh_args"].split()
+    shown = subprocess.run(
+        ["ssh", *options, "-G", "localhost"], capture_output=True, text=True, check=True
+    ).stdout
+    order = next(line for line in shown.splitlines() if line.startswith("kexalgorithms "))
+
+    assert order.split()[1].split(",")[0] in ("mlkem768x25519-sha256", "curve25519-sha256")
+
+
+def ansible(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*ansible_playbook(), *arguments],
+        cwd=CHECKOUT,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+    )
