@@ -1,0 +1,396 @@
+"""Write a run's inventory: every machine of the slice, logins only for those it may touch."""
+
+import functools
+import hashlib
+import math
+import os
+import re
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "inventory_templates"
+PROGRAMS = Path(__file__).parent
+
+CONNECT_TIMEOUT = 10  # seconds
+CONTROL_PATH_LIMIT = 90  # ssh adds 17 characters of its own to a socket path of at most 107
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """How to get into a machine; without a key the password is used, with one it is for sudo."""
+
+    account: str
+    password: str | None = field(default=None, repr=False)
+    private_key: str | None = field(default=None, repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+    become: bool | None = None  # None: whenever the account is not root
+
+    @property
+    def becomes(self) -> bool:
+        return self.account != "root" if self.become is None else self.become
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jump:
+    """A machine the connection passes through."""
+
+    address: str
+    port: int
+    login: Login
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A host as Ansible shall see it; without a login it is only named."""
+
+    host_id: int
+    address: str
+    port: int = 22
+    login: Login | None = None
+    jumps: tuple[Jump, ...] = ()
+    python: str = "/usr/bin/python3"
+    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        return host_name(self.host_id)
+
+
+def host_name(host_id: int) -> str:
+    """The inventory name: ours, so that no address and no pattern character can confuse it."""
+    return f"host_{host_id}"
+
+
+def write_inventory(
+    folder: Path,
+    machines: Sequence[Machine],
+    shared: Mapping[str, Any],
+    *,
+    quick_handshake: bool = True,
+) -> Path:
+    """Write hosts.yml, keys and passwords into the private folder; return the inventory's path."""
+    for name in ("cp", "key", "password", "ssh"):
+        (folder / name).mkdir(mode=0o700)
+    (folder / "ssh" / "askpass").symlink_to(PROGRAMS / "askpass")
+    check_control_path(folder, machines)
+    common = SSH_OPTIONS | (QUICK_HANDSHAKE if quick_handshake else {})
+    for way, options in AUTHENTICATION.items():
+        _write_ssh_configuration(folder / "ssh" / way, common | options)
+    common = _common_values(machines)
+    hosts = {machine.name: _host_variables(folder, machine, common) for machine in machines}
+    text = _template().render(shared=_checked_names(shared) | common, hosts=hosts)
+    return write_private(folder / "hosts.yml", text)
+
+
+def _common_values(machines: Iterable[Machine]) -> dict[str, Any]:
+    """What every machine of the run has alike: Ansible takes as long for it as for a whole host."""
+    first, *others = [machine.values for machine in machines if machine.login] or [{}]
+    return {
+        name: value
+        for name, value in _checked_names(first).items()
+        if all(name in other and _is_same(value, other[name]) for other in others)
+    }
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return one is other or literal(one) == literal(other)  # 1 equals True, and is not the same
+
+
+def write_limit(folder: Path, host_ids: Iterable[int]) -> Path:
+    """The file for --limit: exactly these hosts, never none."""
+    names = [host_name(host_id) for host_id in sorted(host_ids)]
+    if not names:
+        raise ValueError("A run needs at least one host; an empty limit would mean every host.")
+    return write_private(folder / "limit", "\n".join(names) + "\n")
+
+
+def write_private(path: Path, text: str) -> Path:
+    """Write a new file only we can read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", newline="") as file:
+        file.write(text)
+    return path
+
+
+def check_control_path(folder: Path, machines: Iterable[Machine]) -> None:
+    """Refuse a folder too deep for the sockets of its ssh connections."""
+    longest = max(
+        (len(os.fsencode(_control_path(folder, machine))) for machine in machines), default=0
+    )
+    if longest > CONTROL_PATH_LIMIT:
+        raise ValueError(
+            f"{folder} is {longest - CONTROL_PATH_LIMIT} characters too long for a unix socket"
+            " in it; choose a shorter run_dir, such as /dev/shm."
+        )
+
+
+# --- One machine --------------------------------------------------------------------------------
+
+
+def _host_variables(folder: Path, machine: Machine, common: Collection[str]) -> dict[str, Any]:
+    own = _checked_names(machine.values)
+    variables = {name: value for name, value in own.items() if name not in common}
+    if machine.login:
+        variables |= _connection(folder, machine, machine.login)
+    return variables
+
+
+def _connection(folder: Path, machine: Machine, login: Login) -> dict[str, Any]:
+    variables: dict[str, Any] = {
+        "ansible_host": checked_address(machine.address),
+        "ansible_port": int(machine.port),
+        "ansible_user": _checked_account(login.account),
+        "ansible_python_interpreter": machine.python,
+        "ansible_ssh_executable": _ssh(folder, machine.name, login),
+        "ansible_ssh_args": shlex.join(
+            [
+                *_configuration(folder, login),
+                "-o",
+                f'ControlPath="{_control_path(folder, machine)}"',
+            ]
+        ),
+    }
+    if login.private_key:
+        variables["ansible_ssh_private_key_file"] = str(_key(folder, machine.name, login))
+    elif login.password is not None:
+        # Only so that Ansible does not switch passwords off; _ssh says who hands it over.
+        variables |= {"ansible_password": login.password} | WITHOUT_SSHPASS
+    if machine.jumps:
+        through = _proxy_command(folder, machine, len(machine.jumps) - 1)
+        variables["ansible_ssh_common_args"] = shlex.join(["-o", f"ProxyCommand={through}"])
+    if login.becomes:
+        variables |= {"ansible_become": True, "ansible_become_method": "sudo"}
+        if login.password:
+            variables["ansible_become_password"] = login.password
+    return variables
+
+
+WITHOUT_SSHPASS = {"ansible_ssh_password_mechanism": "disable"}
+
+
+def _control_path(folder: Path, machine: Machine) -> Path:
+    """Where the connection is shared, and how a process of it tells which host it serves."""
+    return folder / "cp" / machine.name
+
+
+# --- ssh ----------------------------------------------------------------------------------------
+
+# These stand in a file of the run, not in ansible_ssh_args, which Ansible takes apart a dozen times
+# per host and task; and instead of the worker's own ssh configuration, which must not matter.
+# Host keys are not checked: there is no place yet where a host's key would be known beforehand,
+# and accepting the first one seen would refuse every reinstalled host. The price is that somebody
+# on the path can pose as a host; known keys per host would change this.
+# ServerAlive: a cut network is noticed within 20 s, long before TCP would.
+SSH_OPTIONS = {
+    "StrictHostKeyChecking": "no",
+    "UserKnownHostsFile": "/dev/null",
+    "GlobalKnownHostsFile": "/dev/null",
+    "UpdateHostKeys": "no",
+    "LogLevel": "ERROR",
+    "ConnectTimeout": str(CONNECT_TIMEOUT),
+    "ServerAliveInterval": "5",
+    "ServerAliveCountMax": "3",
+    "NumberOfPasswordPrompts": "1",
+    "IdentitiesOnly": "yes",
+    "IdentityAgent": "none",
+    "IdentityFile": "none",
+    "GSSAPIAuthentication": "no",
+    "HostbasedAuthentication": "no",
+}
+
+# Hosts behind a jump share the way there. A host itself has one task in a run, so nothing to share:
+# a master would be one more process, and outlive a client that is cut off.
+SHARED = ("-o", "ControlMaster=auto", "-o", "ControlPersist=60s")
+
+# One way in, so that a wrong login fails at once and nobody else's key is offered.
+AUTHENTICATION = {
+    "by_key": {
+        "PreferredAuthentications": "publickey",
+        "PasswordAuthentication": "no",
+        "KbdInteractiveAuthentication": "no",
+    },
+    "by_password": {
+        "PreferredAuthentications": "password,keyboard-interactive",
+        "PubkeyAuthentication": "no",
+    },
+}
+
+# sntrup761, the default of OpenSSH 9, costs the client 57 ms of CPU per handshake, curve25519 7 ms.
+# What is left begins with mlkem768x25519 where the client knows it, and with curve25519 where not:
+# those older clients lose sntrup's safety against quantum computers. quick_handshake=False gives
+# the client's own order back.
+QUICK_HANDSHAKE = {"KexAlgorithms": "-sntrup*"}
+
+
+def _write_ssh_configuration(path: Path, options: Mapping[str, str]) -> None:
+    write_private(path, "".join(f"{name} {value}\n" for name, value in options.items()))
+
+
+def _configuration(folder: Path, login: Login) -> tuple[str, str]:
+    by_key = login.private_key or login.password is None
+    return "-F", str(folder / "ssh" / ("by_key" if by_key else "by_password"))
+
+
+def _key(folder: Path, name: str, login: Login) -> Path:
+    """The key's file; ssh insists on its own line ends, however the key was pasted."""
+    text = (login.private_key or "").replace("\r\n", "\n").strip()
+    return write_private(folder / "key" / name, text + "\n")
+
+
+def _ssh(folder: Path, name: str, login: Login) -> str:
+    """The ssh to call: one that finds its password in the private folder, where it needs one.
+
+    Ansible's own ssh_askpass starts more Python interpreters, 150 ms of CPU per host, and leaves
+    the password in /dev/shm when it is killed; sshpass may not be installed.
+    """
+    secret = login.passphrase if login.private_key else login.password
+    if secret is None:
+        return "ssh"
+    write_private(folder / "password" / name, secret)
+    link = folder / "ssh" / name
+    link.symlink_to(PROGRAMS / "ssh_with_password")
+    return str(link)
+
+
+def _proxy_command(folder: Path, machine: Machine, index: int) -> str:
+    """The command that reaches the machine after jump `index`; ssh gives it to a shell.
+
+    Each argument is quoted for that shell, and % doubled because ssh expands it first; an earlier
+    jump is one argument of it, quoted the same way once more.
+    """
+    jump, name = machine.jumps[index], f"{machine.name}_jump_{index}"
+    following = machine.jumps[index + 1] if index + 1 < len(machine.jumps) else machine
+    arguments = [
+        _ssh(folder, name, jump.login),
+        *_configuration(folder, jump.login),
+        *SHARED,
+        "-o", f"Port={int(jump.port)}",
+        "-o", f'User="{_checked_account(jump.login.account)}"',
+        "-o", f'ControlPath="{_jump_control_path(folder, machine.jumps[: index + 1])}"',
+        "-W", f"[{checked_address(following.address)}]:{int(following.port)}",
+    ]  # fmt: skip
+    if jump.login.private_key:
+        arguments += ["-o", f'IdentityFile="{_key(folder, name, jump.login)}"']
+    if index:
+        arguments += ["-o", f"ProxyCommand={_proxy_command(folder, machine, index - 1)}"]
+    arguments += ["--", checked_address(jump.address)]
+    return shlex.join(arguments).replace("%", "%%")
+
+
+def _jump_control_path(folder: Path, chain: Sequence[Jump]) -> Path:
+    """One connection to a jump for all hosts behind it: sshd drops many logins at a time.
+
+    Alike chains share it, told apart by everything that makes them what they are.
+    """
+    identity = hashlib.sha256(repr([_identity(jump) for jump in chain]).encode()).hexdigest()[:10]
+    return folder / "cp" / f"jump_{identity}"
+
+
+def _identity(jump: Jump) -> tuple[object, ...]:
+    login = jump.login
+    return jump.address, jump.port, login.account, login.password, login.private_key
+
+
+# --- What may stand where -----------------------------------------------------------------------
+
+ADDRESS = re.compile(r"[0-9A-Za-z:][0-9A-Za-z.:_-]*(%[0-9A-Za-z._-]+)?")
+VARIABLE = re.compile(r"(?!ansible_)[a-z_][a-z0-9_]*")
+
+
+def checked_address(address: str) -> str:
+    """The address, if it is one: anything else could be an option of ssh."""
+    if not ADDRESS.fullmatch(address):
+        raise ValueError(f"{address!r} is neither an address nor a host name.")
+    return address
+
+
+def _checked_account(account: str) -> str:
+    """The account, if ssh's configuration can carry it."""
+    if not account or not account.isprintable() or '"' in account or "\\" in account:
+        raise ValueError(
+            f"{account!r} cannot be an account: quotes and control characters do not work."
+        )
+    return account
+
+
+def _checked_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values under names of our own catalogue; a caller never names a variable."""
+    for name in values:
+        if not VARIABLE.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be the name of a playbook's variable.")
+    return dict(values)
+
+
+# --- YAML ---------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701  (YAML, and every value passes through literal)
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["literal"] = literal
+    return environment.get_template("hosts.yml.j2")
+
+
+def literal(value: Any) -> str:
+    """One line of YAML that reads back as exactly this value.
+
+    hosts.yml.j2 puts all of them below an !unsafe mapping, so Ansible never evaluates them. The tag
+    cannot stand at a single string: Ansible then forgets the quotes and reads "yes" as true.
+    """
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return quoted(value)
+        case int():
+            return str(int(value))
+        case float():
+            return _float(value)
+        case Mapping():
+            pairs = (f"? {literal(str(key))} : {literal(item)}" for key, item in value.items())
+            return "{" + ", ".join(pairs) + "}"
+        case list() | tuple() | set() | frozenset():
+            return "[" + ", ".join(literal(item) for item in value) + "]"
+    raise TypeError(f"{type(value).__name__} cannot be given to a playbook.")
+
+
+def _float(value: float) -> str:
+    if math.isnan(value):
+        return ".nan"
+    if math.isinf(value):
+        return ".inf" if value > 0 else "-.inf"
+    mantissa, exponent, power = repr(value).partition("e")
+    if "." not in mantissa:
+        mantissa += ".0"  # without a point YAML 1.1 takes 1e+16 for a word
+    return mantissa + exponent + power
+
+
+def quoted(text: str) -> str:
+    """A double-quoted YAML scalar of plain ASCII."""
+    return '"' + UNSAFE_IN_YAML.sub(_escape, text) + '"'
+
+
+UNSAFE_IN_YAML = re.compile(r"[^ !#-\[\]-~]")
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xD800 <= code <= 0xDFFF:
+        code = 0xFFFD  # half a character: YAML has no way to say it, and neither has UTF-8
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
