@@ -1,0 +1,261 @@
+"""The logins of hosts: kept sealed for as long as was agreed, then wiped."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Literal
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.orm import Session
+
+from app.access.standing import standing_private_keys
+from app.access.vault import Vault
+from app.domain.errors import InvalidRequest
+from app.models.access import Credential, credential_purpose
+from app.models.rows import insert_rows
+
+Kind = Literal["password", "key"]
+HostsNeeded = Collection[int] | Callable[[set[int]], Collection[int]]
+
+DEFAULT_DAYS = 1
+MAX_DAYS = 36_500
+CHUNK = 500  # databases limit how many values one statement takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewCredential:
+    """A login as a caller sent it, already decrypted."""
+
+    host_id: int
+    kind: Kind
+    account: str
+    port: int
+    secret: str = field(repr=False)
+    retention: int | None = None  # days; None: one, 0: until the job ends
+    job_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandingLogin:
+    """Where Hostler's own key is authorised on a host."""
+
+    zone_id: int
+    account: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoginChoice:
+    """How to get onto a host now; no port means the host's own."""
+
+    account: str
+    password: str | None = field(default=None, repr=False)
+    private_key: str | None = field(default=None, repr=False)
+    port: int | None = None
+    is_standing: bool = False
+    credential_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoginFacts:
+    """What may be said of a host's newest login: everything but the secret."""
+
+    kind: Kind
+    account: str
+    port: int
+    retention: int | None
+    is_usable: bool
+
+
+def expiry(retention: int | None, now: datetime, job_id: int | None = None) -> datetime | None:
+    """When a login ends; None while only the end of a job decides."""
+    days = DEFAULT_DAYS if retention is None else retention
+    if not 0 <= days <= MAX_DAYS:
+        raise InvalidRequest(f"retention is a number of days from 0 to {MAX_DAYS}.", retention=days)
+    if days == 0 and job_id is not None:
+        return None
+    return now + timedelta(days=days or DEFAULT_DAYS)  # without a job nothing else would end it
+
+
+def store_credentials(
+    session: Session, vault: Vault, rows: Iterable[NewCredential], now: datetime
+) -> int:
+    """Seal and keep these logins; older ones of the same hosts stay as they are."""
+    values = [_row(vault, new, now) for new in rows]
+    insert_rows(session, Credential, values)
+    return len(values)
+
+
+def usable_logins(
+    session: Session,
+    vault: Vault,
+    host_ids: Iterable[int],
+    now: datetime,
+    *,
+    standing: Mapping[int, StandingLogin] | None = None,
+    needed: Collection[int] = (),
+) -> dict[int, LoginChoice]:
+    """How to get onto each host; a host with no way in is absent.
+
+    The newest unexpired login wins, then Hostler's own key. Hosts in `needed` belong to a job
+    that began before their login expired: for them it holds until that job ends.
+    """
+    wanted = list(host_ids)
+    logins = _choices(vault, _newest(session, wanted, _unexpired(now)))
+    without = {host_id for host_id in wanted if host_id not in logins}
+    logins |= _standing_choices(session, vault, without, standing or {})
+    late = [host_id for host_id in needed if host_id in without and host_id not in logins]
+    return logins | _choices(vault, _newest(session, late, Credential.wiped_at.is_(None)))
+
+
+def login_facts(session: Session, host_ids: Iterable[int], now: datetime) -> dict[int, LoginFacts]:
+    """The newest login of each host that ever had one, without its secret."""
+    newest = _newest(session, host_ids, true())
+    return {host_id: _facts(row, now) for host_id, row in newest.items()}
+
+
+def wipe_expired(session: Session, now: datetime, needed: HostsNeeded = ()) -> int:
+    """Wipe every login whose time is over, except on hosts an unfinished job still needs.
+
+    `needed` is those hosts, or a function that picks them out of the hosts in question.
+    """
+    over = or_(Credential.expires_at.is_(None), Credential.expires_at <= now)
+    rows = session.execute(
+        select(Credential.id, Credential.host_id).where(Credential.wiped_at.is_(None), over)
+    ).all()
+    hosts = {row.host_id for row in rows}
+    kept = set(needed(hosts) if callable(needed) else needed)
+    return _wipe(session, [row.id for row in rows if row.host_id not in kept], now)
+
+
+def wipe_after_job(session: Session, host_ids: Iterable[int], now: datetime) -> int:
+    """A job on these hosts ended and no other needs them: wipe what was kept for it alone."""
+    return sum(
+        _wipe(session, list(session.scalars(_for_job_only(hosts))), now)
+        for hosts in _chunks(host_ids)
+    )
+
+
+def forget_credentials(session: Session, host_ids: Iterable[int]) -> None:
+    """Delete every login of hosts that are removed."""
+    for hosts in _chunks(host_ids):
+        session.execute(delete(Credential).where(Credential.host_id.in_(hosts)))
+
+
+def _row(vault: Vault, new: NewCredential, now: datetime) -> dict[str, object]:
+    purpose = credential_purpose(new.host_id, new.kind, new.account, new.port)
+    return {
+        "host_id": new.host_id,
+        "job_id": new.job_id,
+        "kind": new.kind,
+        "account": new.account,
+        "port": new.port,
+        "secret": vault.seal(_bytes(new), purpose),
+        "retention": new.retention,
+        "created_at": now,
+        "expires_at": expiry(new.retention, now, new.job_id),
+    }
+
+
+def _bytes(new: NewCredential) -> bytes:
+    try:
+        return new.secret.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"The {new.kind} of {new.account} is not valid text.") from None
+
+
+def _unexpired(now: datetime) -> ColumnElement[bool]:
+    kept = or_(Credential.expires_at.is_(None), Credential.expires_at > now)
+    return and_(Credential.wiped_at.is_(None), kept)
+
+
+def _newest(
+    session: Session, host_ids: Iterable[int], which: ColumnElement[bool]
+) -> dict[int, Credential]:
+    found: dict[int, Credential] = {}
+    for hosts in _chunks(host_ids):
+        newest = (
+            select(func.max(Credential.id))
+            .where(Credential.host_id.in_(hosts), which)
+            .group_by(Credential.host_id)
+        )
+        rows = session.scalars(select(Credential).where(Credential.id.in_(newest)))
+        found |= {row.host_id: row for row in rows}
+    return found
+
+
+def _choices(vault: Vault, rows: Mapping[int, Credential]) -> dict[int, LoginChoice]:
+    return {host_id: _choice(vault, row) for host_id, row in rows.items()}
+
+
+def _choice(vault: Vault, row: Credential) -> LoginChoice:
+    assert row.secret is not None  # only unwiped rows are asked for
+    secret = vault.open(row.secret, row.purpose).decode()
+    return LoginChoice(
+        account=row.account,
+        password=secret if row.kind == "password" else None,
+        private_key=secret if row.kind == "key" else None,
+        port=row.port,
+        credential_id=row.id,
+    )
+
+
+def _standing_choices(
+    session: Session, vault: Vault, host_ids: set[int], standing: Mapping[int, StandingLogin]
+) -> dict[int, LoginChoice]:
+    logins = {host_id: standing[host_id] for host_id in host_ids if host_id in standing}
+    if not logins:
+        return {}
+    zones = {login.zone_id for login in logins.values()}
+    keys = standing_private_keys(session, vault, zones)
+    return {
+        host_id: LoginChoice(
+            account=login.account, private_key=keys[login.zone_id], is_standing=True
+        )
+        for host_id, login in logins.items()
+        if login.zone_id in keys
+    }
+
+
+def _facts(row: Credential, now: datetime) -> LoginFacts:
+    return LoginFacts(
+        kind="password" if row.kind == "password" else "key",
+        account=row.account,
+        port=row.port,
+        retention=row.retention,
+        is_usable=row.wiped_at is None and (row.expires_at is None or row.expires_at > now),
+    )
+
+
+def _for_job_only(host_ids: Collection[int]) -> Select[int]:
+    return select(Credential.id).where(
+        Credential.host_id.in_(host_ids),
+        Credential.retention == 0,
+        Credential.wiped_at.is_(None),
+    )
+
+
+def _wipe(session: Session, ids: Iterable[int], now: datetime) -> int:
+    count = 0
+    for some in _chunks(ids):
+        count += len(some)
+        session.execute(
+            update(Credential).where(Credential.id.in_(some)).values(secret=None, wiped_at=now)
+        )
+    return count
+
+
+def _chunks(values: Iterable[int]) -> Iterator[list[int]]:
+    rest = iter(values)
+    while some := list(islice(rest, CHUNK)):
+        yield some

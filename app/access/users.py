@@ -1,0 +1,153 @@
+"""People who sign in, and the lock on guessing."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from functools import cache
+
+from sqlalchemy import Engine, delete, func, select
+from sqlalchemy.orm import Session
+
+from app.access.audit import record
+from app.access.caller import Caller, read_role, read_scope
+from app.access.passwords import SuccessCache, hash_password
+from app.domain.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
+from app.models.access import Audit, User, WebSession
+from app.models.base import now, reading, transaction
+
+SIGN_IN = "sign in"
+MOST_FAILURES = 20
+PER_ACCOUNT = timedelta(minutes=30)
+PER_ADDRESS = timedelta(minutes=10)
+MIN_PASSWORD = 8
+WRONG = "The user name or the password is wrong."
+LOCKED = "Too many failed attempts to sign in; try again in {minutes} minutes."
+
+_successes = SuccessCache()
+
+
+def create_user(
+    session: Session,
+    name: str,
+    password: str,
+    role: str = "viewer",
+    businesses: Iterable[int] | None = None,
+) -> User:
+    """A new person; raises InvalidRequest for a bad name or password, Conflict for a known name."""
+    if not name or len(name) > 64 or not name.isprintable() or ":" in name:
+        raise InvalidRequest(
+            "A user name has 1 to 64 printable characters and no colon.", field="name"
+        )
+    if _find(session, name):
+        raise Conflict(f"The user {name} exists already.")
+    row = User(
+        name=name,
+        password_hash=_checked_hash(password),
+        role=read_role(role),
+        businesses=read_scope(businesses),
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def authenticate_user(
+    engine: Engine, name: str, password: str, source_ip: str, at: datetime | None = None
+) -> Caller:
+    """The person these belong to; failures are written down and lock the account for a while."""
+    at = at or now()
+    with reading(engine) as session:
+        _refuse_guessing(session, name, source_ip, at)
+        row = _find(session, name)
+    is_right = _successes.is_password(password, row.password_hash if row else _nobody())
+    if row is not None and row.is_active and is_right:
+        return user_caller(row)
+    with transaction(engine) as session:
+        record(session, None, SIGN_IN, name, source_ip, "failed", at=at)
+    raise Unauthenticated(WRONG)
+
+
+def user_caller(row: User) -> Caller:
+    """What this person may do."""
+    scope = None if row.businesses is None else frozenset(row.businesses)
+    return Caller(name=row.name, role=read_role(row.role), businesses=scope, kind="user")
+
+
+def find_user(session: Session, name: str) -> User:
+    """The person of that name, or NotFound."""
+    row = _find(session, name)
+    if row is None:
+        raise NotFound(f"There is no user {name}.")
+    return row
+
+
+def list_users(session: Session) -> list[User]:
+    """Every person, in the order of their names."""
+    return list(session.scalars(select(User).order_by(User.name)))
+
+
+def change_password(session: Session, name: str, password: str) -> None:
+    """Another password; every browser signed in with the old one is signed out."""
+    row = find_user(session, name)
+    row.password_hash = _checked_hash(password)
+    session.execute(delete(WebSession).where(WebSession.user_id == row.id))
+
+
+def change_user(
+    session: Session,
+    name: str,
+    *,
+    role: str | None = None,
+    businesses: Iterable[int] | None = None,
+    all_businesses: bool = False,
+    is_active: bool | None = None,
+) -> User:
+    """Change what a person may do; what is not named stays."""
+    row = find_user(session, name)
+    row.role = read_role(role) if role else row.role
+    row.is_active = row.is_active if is_active is None else is_active
+    if all_businesses or businesses is not None:
+        row.businesses = None if all_businesses else read_scope(businesses)
+    session.flush()
+    return row
+
+
+def remove_user(session: Session, name: str) -> None:
+    """Forget a person; raises NotFound when there is none of that name."""
+    session.delete(find_user(session, name))
+    session.flush()
+
+
+def _refuse_guessing(session: Session, name: str, source_ip: str, at: datetime) -> None:
+    for column, value, window in (
+        (Audit.target, name[:255], PER_ACCOUNT),
+        (Audit.source_ip, source_ip[:64], PER_ADDRESS),
+    ):
+        failures = session.scalar(
+            select(func.count()).where(
+                Audit.action == SIGN_IN,
+                Audit.outcome == "failed",
+                column == value,
+                Audit.at > at - window,
+            )
+        )
+        if (failures or 0) >= MOST_FAILURES:
+            minutes = int(window / timedelta(minutes=1))
+            raise Unauthenticated(LOCKED.format(minutes=minutes), locked=True)
+
+
+@cache
+def _nobody() -> str:
+    """A hash for unknown names: refusing them takes as long as refusing a wrong password."""
+    return hash_password("")
+
+
+def _checked_hash(password: str) -> str:
+    if len(password) < MIN_PASSWORD:
+        raise InvalidRequest(
+            f"A password has at least {MIN_PASSWORD} characters.", field="password"
+        )
+    return hash_password(password)
+
+
+def _find(session: Session, name: str) -> User | None:
+    return session.scalar(select(User).where(User.name == name))
