@@ -1,0 +1,1 @@
+"""Archives of agents, proxies and plugins."""

@@ -1,0 +1,191 @@
+"""Building packages: from a folder, from a .deb, always the same bytes."""
+
+import io
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from app.domain.errors import InvalidRequest, NotFound
+from app.packages.archive import inspect
+from app.packages.build import build_package
+from app.packages.fetch_default import NotToBeHad, fetch_default_package
+from app.packages.manifest import FILE_NAME, check_manifest
+from tests.packages.agents import a_folder
+
+MANIFEST = {
+    "name": "tiny",
+    "kind": "agent",
+    "version": "1.0",
+    "os": "linux",
+    "cpu": "amd64",
+    "exec": ["bin/tiny"],
+}
+
+
+def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "source")
+
+    first = build_package(folder, tmp_path / "one.tar.gz")
+    (folder / "bin/tiny").touch()
+    second = build_package(folder, tmp_path / "two.tar.gz")
+
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_folder_as_target_gets_a_telling_name(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "source", "1.2", cpu="arm64")
+
+    assert build_package(folder, tmp_path) == tmp_path / "tiny-1.2-aarch64.tar.gz"
+
+
+def test_overrides_win_over_the_manifest(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "source", "1.0")
+
+    path = build_package(folder, tmp_path, version="9.0", name="other", cpu=None)
+
+    assert inspect(path)["version"] == "9.0"
+    assert path.name.startswith("other-9.0-")
+
+
+def test_a_deb_becomes_a_package_without_dpkg(tmp_path: Path) -> None:
+    deb = a_deb(tmp_path, "prometheus-node-exporter", "1:1.5.0-1+b6", "amd64")
+
+    path = build_package(deb, tmp_path)
+
+    manifest = inspect(path)
+    assert path.name == "node_exporter-1.5.0-1+b6-x86_64.tar.gz"
+    assert manifest["reported_version"] == "1.5.0"
+    assert manifest["kind"] == "agent"
+    with tarfile.open(path) as packed:
+        assert packed.getmember("bin/prometheus-node-exporter").mode == 0o755
+        assert "etc/agent.env" in packed.getnames()
+
+
+def test_an_unknown_deb_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    deb = a_deb(tmp_path, "cowsay", "3", "all")
+
+    with pytest.raises(InvalidRequest, match=r"cowsay.*known: prometheus-node-exporter"):
+        build_package(deb, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"!<arch>\n", b"!<arch>\n" + b"x" * 60, b"no deb"])
+def test_a_damaged_deb_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "broken.deb").write_bytes(content)
+
+    with pytest.raises(InvalidRequest):
+        build_package(tmp_path / "broken.deb", tmp_path)
+
+
+def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(InvalidRequest, match=FILE_NAME):
+        build_package(tmp_path / "empty", tmp_path)
+
+
+def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="nowhere"):
+        build_package(tmp_path / "nowhere", tmp_path)
+
+
+def test_a_package_that_lacks_what_it_names_is_not_left_behind(tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "source")
+    (folder / "etc/tiny.env").unlink()
+
+    with pytest.raises(InvalidRequest, match=r"lacks etc/tiny\.env"):
+        build_package(folder, tmp_path / "out.tar.gz")
+    assert not (tmp_path / "out.tar.gz").exists()
+
+
+def test_os_and_cpu_have_one_spelling() -> None:
+    manifest = check_manifest(MANIFEST)
+
+    assert (manifest["os"], manifest["cpu"]) == ("LINUX", "x86_64")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"os": "windows"}, "wrong os"),
+        ({"cpu": "pdp11"}, "wrong cpu"),
+        ({"kind": "virus"}, "wrong kind"),
+        ({"name": "../x"}, "wrong name"),
+        ({"version": "1/2"}, "wrong version"),
+        ({"version": ""}, "lacks version"),
+        ({"exec": []}, "lacks exec"),
+        ({"exec": ["/bin/sh"]}, "wrong exec"),
+        ({"exec": ["../../bin/sh"]}, "wrong exec"),
+        ({"exec": ["bin/tiny", 7]}, "wrong exec"),
+        ({"config": [{"path": "../x", "source": "x"}]}, "wrong config"),
+        ({"config": [{"path": "x", "source": "x", "format": "exe"}]}, "wrong config"),
+        ({"version_pattern": "("}, "wrong version_pattern"),
+        ({"version_pattern": "no group"}, "wrong version_pattern"),
+        ({"ready": {"kind": "pray"}}, "wrong ready"),
+        ({"ready": {"kind": "tcp", "port": "ssh"}}, "wrong ready"),
+        ({"reload": "sometimes"}, "wrong reload"),
+        ({"stays_up": -1}, "wrong stays_up"),
+        ({"colour": "red"}, "knows no colour"),
+    ],
+)
+def test_a_wrong_manifest_names_its_field(change: dict[str, object], said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        check_manifest({**MANIFEST, **change})
+
+
+def test_the_shipped_manifests_are_right() -> None:
+    from app.packages.build import MANIFESTS
+
+    folders = sorted(MANIFESTS.iterdir())
+    assert folders
+    for folder in folders:
+        found = yaml.safe_load((folder / FILE_NAME).read_text())
+        found.pop("take")
+        check_manifest({**found, "version": "1", "cpu": "x86_64"})
+
+
+@pytest.mark.slow
+def test_the_default_agent_can_be_had_where_there_is_apt(tmp_path: Path) -> None:
+    if not shutil.which("apt-get"):
+        with pytest.raises(NotToBeHad, match="hostler package add"):
+            fetch_default_package(tmp_path)
+        return
+    try:
+        path = fetch_default_package(tmp_path)
+    except NotToBeHad as error:
+        pytest.skip(f"node_exporter: {error.message}")
+
+    assert inspect(path)["name"] == "node_exporter"
+
+
+def a_deb(folder: Path, name: str, version: str, architecture: str) -> Path:
+    """A Debian package, made as dpkg makes them."""
+    control = f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n"
+    files = {
+        "./usr/bin/prometheus-node-exporter": (b"#!/bin/sh\n", 0o755),
+        "./usr/share/doc/prometheus-node-exporter/copyright": (b"Apache-2.0", 0o644),
+    }
+    members = {
+        "debian-binary": b"2.0\n",
+        "control.tar.xz": tarred("xz", {"./control": (control.encode(), 0o644)}),
+        "data.tar.gz": tarred("gz", files),
+    }
+    path = folder / f"{name}.deb"
+    with path.open("wb") as deb:
+        deb.write(b"!<arch>\n")
+        for member, content in members.items():
+            deb.write(f"{member:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode())
+            deb.write(content + b"\n" * (len(content) % 2))
+    return path
+
+
+def tarred(how: str, files: dict[str, tuple[bytes, int]]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=f"w:{how}") as packed:
+        for name, (content, mode) in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), mode
+            packed.addfile(member, io.BytesIO(content))
+    return out.getvalue()
