@@ -1,0 +1,86 @@
+"""Edit what is known of one host, and how to log in on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from app.access.credentials import NewCredential, store_credentials
+from app.access.vault import Vault
+from app.domain.commands import AuthType, LoginSpec
+from app.domain.errors import AccessPointNotFound, Conflict, HostNotFound, InvalidRequest
+from app.models.base import now
+from app.models.fleet import AccessPoint, Host
+
+EDITABLE = frozenset(
+    {"inner_ip", "inner_ipv6", "outer_ip", "outer_ipv6", "login_ip", "data_ip"}
+    | {"access_point_id", "install_channel_id", "port", "account", "auth_type"}
+)
+
+
+class AddressTaken(Conflict):
+    """Another host of this zone has that address."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostEdit:
+    """What to change on a host; what is not in `changes` stays."""
+
+    host_id: int
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    login: LoginSpec | None = None
+
+
+def get_host(session: Session, host_id: int) -> Host:
+    """That host, or HostNotFound."""
+    host = session.get(Host, host_id)
+    if host is None or host.is_forgotten:
+        raise HostNotFound(f"There is no host {host_id}.", host_id=host_id)
+    return host
+
+
+def update_host(session: Session, vault: Vault, edit: HostEdit) -> Host:
+    """Change a host's row, and keep a new login if one came along."""
+    host = get_host(session, edit.host_id)
+    _check(session, host, edit.changes)
+    for name, value in edit.changes.items():
+        setattr(host, name, value)
+    host.values = {**host.values, **edit.values}
+    if not (host.inner_ip or host.inner_ipv6):
+        raise InvalidRequest("A host keeps at least one inner address.", field="inner_ip")
+    if edit.login:
+        store_credentials(session, vault, [_credential(host.id, edit.login)], now())
+    session.flush()
+    return host
+
+
+def _check(session: Session, host: Host, changes: Mapping[str, Any]) -> None:
+    unknown = sorted(set(changes) - EDITABLE)
+    if unknown:
+        raise InvalidRequest(f"{', '.join(unknown)} cannot be edited.", field=unknown[0])
+    point = changes.get("access_point_id")
+    if point is not None and session.get(AccessPoint, point) is None:
+        raise AccessPointNotFound(f"There is no access point {point}.", access_point_id=point)
+    addresses = [changes[name] for name in ("inner_ip", "inner_ipv6") if changes.get(name)]
+    taken = select(Host).where(
+        Host.zone_id == host.zone_id,
+        Host.id != host.id,
+        or_(Host.inner_ip.in_(addresses), Host.inner_ipv6.in_(addresses)),
+    )
+    if addresses and (other := session.scalars(taken).first()):
+        raise AddressTaken(f"{other.label} in this zone is host {other.id} already.")
+
+
+def _credential(host_id: int, login: LoginSpec) -> NewCredential:
+    by_password = login.auth_type is AuthType.PASSWORD
+    return NewCredential(
+        host_id=host_id,
+        kind="password" if by_password else "key",
+        account=login.account,
+        port=login.port,
+        secret=(login.password if by_password else login.key) or "",
+        retention=login.retention,
+    )

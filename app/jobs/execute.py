@@ -1,0 +1,160 @@
+"""Execute a run: claim it, play it, watch it, settle it; the whole life of a work-horse."""
+
+import threading
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import timedelta
+
+from app.access.redact import Redactor
+from app.automation.events import Event, HostResult, Verdict
+from app.automation.runner import Play, PlaybookRun
+from app.domain.states import Cause
+from app.jobs.claim import Claim, claim_run
+from app.jobs.context import Context
+from app.jobs.prepare import Prepared, prepare_run
+from app.jobs.progress import Fenced, Recorder
+from app.jobs.settle import Stopped, settle_run
+from app.jobs.stopped import settle_stopped_hosts
+from app.jobs.watch import Watch
+from app.log import log
+
+PROOF = timedelta(seconds=20)  # how long hosts may take to prove that nothing is left on them
+
+
+def execute_run(ctx: Context, run_id: int, owner: str) -> None:
+    """Do this run if nobody else has it; when this returns it is settled or somebody else's."""
+    claim = claim_run(ctx, run_id, owner)
+    if claim is None:
+        log.info("Somebody else has the run, or its hosts", run_id=run_id, action="not_claimed")
+        return
+    log.info("Run begins", run_id=run_id, job_id=claim.job_id, hosts=len(claim.parts))
+    prepared = prepare_run(ctx, claim)
+    if prepared.play is None:
+        settle_run(ctx, claim, _nobody(claim, prepared))
+        return
+    verdict, stopped = _play(ctx, claim, prepared, prepared.play)
+    if verdict is not None:
+        verdict = _with_missing_logins(verdict, prepared)
+        settle_run(ctx, claim, verdict, stopped, prepared.standing)
+        log.info("Run ended", run_id=run_id, job_id=claim.job_id, outcome=verdict.outcome)
+
+
+def _play(
+    ctx: Context, claim: Claim, prepared: Prepared, play: Play
+) -> tuple[Verdict | None, Stopped]:
+    """The verdict, and what is proved of hosts that were stopped; no verdict: not ours any more."""
+    run = _playbook_run(ctx, play)
+    redactor = Redactor(prepared.secrets)
+    recorder = Recorder(ctx, claim, redactor, run.stop)
+
+    proofs: list[threading.Thread] = []
+
+    def stop_hosts(hosts: set[int]) -> None:
+        recorder.stopping |= hosts
+        run.stop_hosts(hosts)
+        # the proof takes seconds, and the thread that asks for it also renews our lease
+        proofs.append(threading.Thread(target=_settle_hosts, args=(ctx, claim, play, hosts)))
+        proofs[-1].start()
+
+    def stop() -> None:
+        recorder.stopping |= set(play.limit)
+        run.stop()
+
+    with Watch(ctx, claim, stop, stop_hosts) as watch:
+        begun = _Begun()
+
+        def take(event: Event) -> None:
+            begun.note(event)
+            recorder.take(event)
+
+        verdict = run.run(take)
+        try:
+            recorder.close()
+        except Fenced:
+            watch.is_fenced = True
+        for proof in proofs:
+            proof.join()
+        stopped = Stopped()
+        if watch.stop_requested and not watch.is_fenced:
+            stopped = _prove_whole(ctx, play, begun)
+    return (None if watch.is_fenced else _redacted(redactor, verdict)), stopped
+
+
+def _settle_hosts(ctx: Context, claim: Claim, play: Play, hosts: set[int]) -> None:
+    settle_stopped_hosts(ctx, claim, hosts, prove_stopped(ctx, play, hosts & play.limit))
+
+
+def _playbook_run(ctx: Context, play: Play) -> PlaybookRun:
+    settings = ctx.settings
+    return PlaybookRun(play, settings.run_folder, quick_handshake=settings.quick_handshake)
+
+
+def _redacted(redactor: Redactor, verdict: Verdict) -> Verdict:
+    """The verdict as it may be stored: Ansible's last words can hold what it was given."""
+    return replace(
+        verdict,
+        message=redactor.text(verdict.message),
+        failed={host: (c, redactor.text(why)) for host, (c, why) in verdict.failed.items()},
+    )
+
+
+class _Begun:
+    """Which hosts have been touched, and which of them said they were finished."""
+
+    def __init__(self) -> None:
+        self.hosts: set[int] = set()
+        self.finished: set[int] = set()
+
+    def note(self, event: Event) -> None:
+        host_id = getattr(event, "host_id", None)
+        if host_id is None:
+            return
+        self.hosts.add(host_id)
+        if isinstance(event, HostResult) and "phases" in event.result:
+            self.finished.add(host_id)
+
+
+def _prove_whole(ctx: Context, play: Play, begun: _Begun) -> Stopped:
+    """A stopped run: hosts never touched need no proof, the others are asked."""
+    open_hosts = (begun.hosts & play.limit) - begun.finished
+    asked = prove_stopped(ctx, play, open_hosts) if open_hosts else Stopped()
+    return Stopped(proved=asked.proved | (play.limit - open_hosts), unproved=asked.unproved)
+
+
+def prove_stopped(ctx: Context, play: Play, hosts: Collection[int]) -> Stopped:
+    """Ask these hosts to let go of the run's lock; only their own answer is a proof."""
+    if not hosts:
+        return Stopped()
+    proof = replace(play, playbook="release_hosts", limit=frozenset(hosts), timeout=PROOF)
+    answers: dict[int, HostResult] = {}
+
+    def take(event: Event) -> None:
+        if isinstance(event, HostResult):
+            answers[event.host_id] = event
+
+    verdict = _playbook_run(ctx, proof).run(take)
+    proved = frozenset(h for h in verdict.proven_ok if answers[h].result.get("released", True))
+    return Stopped(
+        proved=proved,
+        unproved={
+            host: "it was stopped here, but the host could not be asked whether its work ended: "
+            + verdict.failed.get(host, (Cause.LOST, "no answer"))[1]
+            for host in set(hosts) - proved
+        },
+    )
+
+
+def _nobody(claim: Claim, prepared: Prepared) -> Verdict:
+    return Verdict(
+        proven_ok=frozenset(),
+        failed={host: (Cause.AUTH, why) for host, why in prepared.without_login.items()},
+        not_started=frozenset(),
+        outside_limit=frozenset(),
+        outcome="failed",
+        message="No host of this run has a usable login.",
+    )
+
+
+def _with_missing_logins(verdict: Verdict, prepared: Prepared) -> Verdict:
+    missing = {host: (Cause.AUTH, why) for host, why in prepared.without_login.items()}
+    return replace(verdict, failed=verdict.failed | missing)

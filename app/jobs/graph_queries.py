@@ -1,0 +1,550 @@
+"""Read tasks as graphs: subtasks, edges, attempts and what hosts say; nothing here writes."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, Select, cast, func, or_, select
+from sqlalchemy.orm import Session
+
+from app.domain.catalogue import CATALOGUE
+from app.domain.errors import SubtaskNotFound, TaskNotFound
+from app.domain.graph import Graph
+from app.domain.states import (
+    Cause,
+    Direction,
+    Operation,
+    RunStatus,
+    Status,
+    SubtaskStatus,
+    TaskStatus,
+    Undo,
+)
+from app.jobs.context import Context
+from app.models.access import User
+from app.models.base import reading
+from app.models.fleet import Business, Host, label_of
+from app.models.work import Edge, Job, Part, Run, Subtask, Target, Task
+
+CHUNK = 5000  # values in one IN list
+SHOWN_HOSTS = 100  # failing hosts a look at one subtask names
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptView:
+    """One run of a subtask."""
+
+    run_id: int
+    number: int
+    operation: Operation
+    direction: Direction
+    status: RunStatus
+    outcome: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    log_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubtaskView:
+    """One node of a task's graph."""
+
+    id: int
+    task_id: int
+    series: int
+    stage: int
+    slice: int  # -1 when its stage is not cut
+    wave: int
+    job_type: str
+    name: str
+    status: SubtaskStatus
+    operation: Operation
+    direction: Direction
+    attempt: int
+    executor: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    upstreams: tuple[int, ...] = ()
+    downstreams: tuple[int, ...] = ()
+    hosts: Mapping[Status, int] = field(default_factory=dict)
+    causes: Mapping[Cause, int] = field(default_factory=dict)
+    attempts: tuple[AttemptView, ...] = ()
+    retryable: int = 0  # failed hosts that no newer task has
+    has_begun: bool = False  # only told of those that cannot be taken back
+
+    @property
+    def timeout(self) -> int:
+        """Seconds one attempt may take."""
+        known = CATALOGUE.get(self.job_type)
+        return int(known.timeout.total_seconds()) if known else 0
+
+    @property
+    def prohibits_rollback(self) -> bool:
+        """Whether what it does cannot be taken back."""
+        return _prohibits_rollback(self.job_type)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskView:
+    """One task; its subtasks are in creation order."""
+
+    id: int
+    job_id: int
+    subscription_id: int
+    name: str
+    status: TaskStatus
+    operation: Operation
+    direction: Direction
+    businesses: tuple[tuple[int, str], ...]  # id and name
+    created_by: str
+    creator_id: int | None  # when a person made it
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    is_aborted: bool
+    waves: tuple[int, ...]  # hosts in each; empty: no rollout
+    open_wave: int
+    next_wave_at: datetime | None
+    waits_for_person: bool
+    newer_task_id: int | None = None  # of the same job: it may hold some of the hosts
+    holds_hosts: bool = True  # some host has not gone over to a newer task
+    subtasks: tuple[SubtaskView, ...] = ()
+
+    @property
+    def business_ids(self) -> tuple[int, ...]:
+        return tuple(business_id for business_id, _ in self.businesses)
+
+    @property
+    def prohibits_rollback(self) -> bool:
+        """Whether something that has begun cannot be taken back; asked anew on every look."""
+        return any(s.has_begun and s.prohibits_rollback for s in self.subtasks)
+
+    @property
+    def executor(self) -> str | None:
+        """Who took its newest run."""
+        ran = [subtask for subtask in self.subtasks if subtask.executor and subtask.started_at]
+        return max(ran, key=lambda s: (s.started_at, s.id)).executor if ran else None
+
+    def in_order(self) -> tuple[SubtaskView, ...]:
+        """Every subtask after all its upstreams."""
+        by_id = {subtask.id: subtask for subtask in self.subtasks}
+        edges = tuple((up, s.id) for s in self.subtasks for up in s.upstreams)
+        return tuple(by_id[node] for node in Graph(tuple(by_id), edges).in_order())
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostView:
+    """One host in a subtask that is not proven OK, and why."""
+
+    host_id: int
+    label: str
+    status: Status
+    cause: Cause | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of the tasks that were asked for, and how many there are."""
+
+    rows: tuple[TaskView, ...]
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskFilter:
+    """Which tasks; None means any. `visible` is what the reader may see."""
+
+    name: str | None = None  # a part of it, in any case
+    statuses: frozenset[TaskStatus] | None = None
+    business_id: int | None = None
+    business_name: str | None = None
+    host_id: int | None = None
+    nothing: bool = False  # a filter that no task of ours can fit
+    visible: frozenset[int] | None = None
+    sort: tuple[tuple[str, bool], ...] = (("id", False),)  # name of a column, ascending
+    skip: int = 0
+    take: int = 10
+
+
+# tasks are numbered as they are created, so this order needs no index of its own
+SORTABLE: Mapping[str, Any] = {
+    "id": Task.id,
+    "created_at": Task.id,
+    "name": Task.name,
+    "status": Task.status,
+    "operation": Task.operation,
+    "created_by": Task.created_by,
+    "started_at": Task.started_at,
+    "finished_at": Task.finished_at,
+}
+
+
+# --- The list -----------------------------------------------------------------------------------
+
+
+def find_tasks(ctx: Context, wanted: TaskFilter) -> Page:
+    """A page of tasks with the bare facts of their subtasks."""
+    if wanted.nothing:
+        return Page((), 0)
+    with reading(ctx.engine) as session:
+        conditions = _conditions(session, wanted)
+        total = session.scalar(select(func.count()).select_from(Task).where(*conditions)) or 0
+        ids = select(Task.id).where(*conditions).order_by(*_order(wanted))
+        # ids first: sorting narrow rows costs a third of sorting whole ones
+        page = session.scalars(ids.offset(wanted.skip).limit(wanted.take)).all()
+        return Page(tuple(_task_views(session, page)), total)
+
+
+def find_creators(ctx: Context, visible: frozenset[int] | None) -> list[str]:
+    """Everybody who made a task the reader may see."""
+    with reading(ctx.engine) as session:
+        conditions = _conditions(session, TaskFilter(visible=visible))
+        names = select(Task.created_by).where(*conditions).distinct()
+        return sorted(session.scalars(names))
+
+
+def _conditions(session: Session, wanted: TaskFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.name:
+        conditions.append(Task.name.icontains(wanted.name, autoescape=True))
+    if wanted.statuses is not None:
+        conditions.append(Task.status.in_(wanted.statuses))
+    if wanted.host_id is not None:
+        conditions.append(Task.id.in_(_tasks_on(wanted.host_id)))
+    if wanted.business_id is not None:
+        conditions.append(_has_business(session, {wanted.business_id}))
+    if wanted.business_name is not None:
+        named = select(Business.id).where(Business.name == wanted.business_name)
+        conditions.append(_has_business(session, set(session.scalars(named))))
+    if wanted.visible is not None:
+        conditions.append(~_has_business(session, wanted.visible, other=True))
+    return conditions
+
+
+def _tasks_on(host_id: int) -> Select[int]:
+    return select(Target.task_id).where(Target.host_id == host_id)
+
+
+def _has_business(
+    session: Session, ids: Collection[int], *, other: bool = False
+) -> ColumnElement[bool]:
+    """Whether the job's businesses, a JSON list in its row, hold one of these (or another)."""
+    is_postgresql = session.get_bind().dialect.name == "postgresql"
+    unpack = func.json_array_elements_text if is_postgresql else func.json_each
+    rows = unpack(Job.business_ids).table_valued("value")
+    business = cast(rows.c.value, Integer)
+    fits = business.not_in(sorted(ids)) if other else business.in_(sorted(ids))
+    within = select(1).select_from(rows).where(fits).correlate(Job).exists()
+    # asked of each task in turn: a page is full long before all of them were looked at
+    return select(1).where(Job.id == Task.job_id, within).correlate(Task).exists()
+
+
+def _order(wanted: TaskFilter) -> list[ColumnElement[Any]]:
+    order: list[ColumnElement[Any]] = []
+    for name, ascending in wanted.sort:
+        column = SORTABLE[name]
+        directed = column.asc() if ascending else column.desc()
+        order.append(directed.nulls_last() if column.nullable else directed)
+    newest_first = not wanted.sort[-1][1] if wanted.sort else True
+    return [*order, Task.id.desc() if newest_first else Task.id.asc()]
+
+
+# --- One task, one subtask ----------------------------------------------------------------------
+
+
+def get_task(ctx: Context, task_id: int) -> TaskView:
+    """That task with its whole graph, or TaskNotFound."""
+    with reading(ctx.engine) as session:
+        return _one(session, task_id, select(Subtask.id).where(Subtask.task_id == task_id))
+
+
+def get_subtask(ctx: Context, task_id: int, subtask_id: int) -> tuple[TaskView, SubtaskView]:
+    """That subtask of that task; a subtask of another task is not found."""
+    with reading(ctx.engine) as session:
+        chosen = select(Subtask.id).where(Subtask.id == subtask_id, Subtask.task_id == task_id)
+        task = _one(session, task_id, chosen)
+    if not task.subtasks:
+        raise SubtaskNotFound(
+            f"Task {task_id} has no subtask {subtask_id}.", task_id=task_id, id=subtask_id
+        )
+    return task, task.subtasks[0]
+
+
+def get_task_outline(ctx: Context, task_id: int) -> TaskView:
+    """That task without its graph, or TaskNotFound."""
+    with reading(ctx.engine) as session:
+        return _one(session, task_id, None)
+
+
+def find_failed_hosts(ctx: Context, subtask_id: int) -> tuple[HostView, ...]:
+    """The first hosts of a subtask that failed, each with why."""
+    query = (
+        select(Part.host_id, Part.status, Part.cause, Part.reason, Host.inner_ip, Host.inner_ipv6)
+        .outerjoin(Host, Host.id == Part.host_id)
+        .where(Part.subtask_id == subtask_id, Part.status == Status.FAILED)
+        .order_by(Part.id)
+        .limit(SHOWN_HOSTS)
+    )
+    with reading(ctx.engine) as session:
+        return tuple(
+            HostView(
+                host_id=row.host_id,
+                label=label_of(row.host_id, row.inner_ip, row.inner_ipv6),
+                status=row.status,
+                cause=row.cause,
+                reason=row.reason,
+            )
+            for row in session.execute(query)
+        )
+
+
+def _one(session: Session, task_id: int, subtasks: Select[int] | None) -> TaskView:
+    found = next(_task_views(session, [task_id], with_subtasks=False), None)
+    if found is None:
+        raise TaskNotFound(f"There is no task {task_id}.", id=task_id)
+    if subtasks is None:
+        return found
+    newer = session.scalar(
+        select(func.max(Task.id)).where(Task.job_id == found.job_id, Task.id > task_id)
+    )
+    current = select(Target.id).where(Target.task_id == task_id, Target.is_current).limit(1)
+    return replace(
+        found,
+        newer_task_id=newer,
+        holds_hosts=newer is None or session.scalar(current) is not None,
+        subtasks=tuple(_whole_subtasks(session, found, subtasks)),
+    )
+
+
+# --- Rows to views ------------------------------------------------------------------------------
+
+
+def _task_views(
+    session: Session, ids: Sequence[int], with_subtasks: bool = True
+) -> Iterator[TaskView]:
+    """Views of these tasks, in this order."""
+    rows: dict[int, Any] = {}
+    for some in _chunks(ids):
+        query = (
+            select(Task, Job.business_ids, User.id.label("creator_id"))
+            .join(Job, Job.id == Task.job_id)
+            .outerjoin(User, User.name == Task.created_by)
+            .where(Task.id.in_(some))
+        )
+        rows |= {row.Task.id: row for row in session.execute(query)}
+    names = _business_names(session, rows.values())
+    subtasks = _bare_subtasks(session, list(rows)) if with_subtasks else {}
+    return (
+        _task_view(rows[task_id], names, tuple(subtasks.get(task_id, ())))
+        for task_id in ids
+        if task_id in rows
+    )
+
+
+def _business_names(session: Session, rows: Iterable[Any]) -> dict[int, str]:
+    wanted = {business for row in rows for business in row.business_ids}
+    query = select(Business.id, Business.name).where(Business.id.in_(wanted))
+    return dict(session.execute(query).all()) if wanted else {}
+
+
+def _task_view(row: Any, names: Mapping[int, str], subtasks: tuple[SubtaskView, ...]) -> TaskView:
+    task: Task = row.Task
+    return TaskView(
+        id=task.id,
+        job_id=task.job_id,
+        subscription_id=task.subscription_id,
+        name=task.name,
+        status=task.status,
+        operation=task.operation,
+        direction=task.direction,
+        businesses=tuple((b, names.get(b, str(b))) for b in row.business_ids),
+        is_aborted=task.is_aborted,
+        waves=tuple(task.waves) if task.rollout else (),
+        open_wave=task.open_wave,
+        next_wave_at=task.next_wave_at,
+        waits_for_person=task.waits_for_person,
+        created_by=task.created_by,
+        creator_id=row.creator_id,
+        created_at=task.created_at,
+        started_at=task.started_at,
+        finished_at=task.finished_at,
+        subtasks=subtasks,
+    )
+
+
+COLUMNS = (
+    Subtask.id,
+    Subtask.task_id,
+    Subtask.series,
+    Subtask.stage,
+    Subtask.slice,
+    Subtask.wave,
+    Subtask.job_type,
+    Subtask.name,
+    Subtask.status,
+    Subtask.operation,
+    Subtask.direction,
+    Subtask.attempt,
+    Subtask.executor,
+    Subtask.created_at,
+    Subtask.started_at,
+    Subtask.finished_at,
+)
+
+
+NAMES = tuple(column.key for column in COLUMNS)
+
+
+def _bare_subtasks(session: Session, task_ids: Sequence[int]) -> dict[int, list[SubtaskView]]:
+    """The subtasks of many tasks, without edges, hosts and attempts."""
+    found: dict[int, list[SubtaskView]] = defaultdict(list)
+    for some in _chunks(task_ids):
+        query = select(*COLUMNS).where(Subtask.task_id.in_(some)).order_by(Subtask.series)
+        for row in session.execute(query):
+            found[row.task_id].append(SubtaskView(**dict(zip(NAMES, row, strict=True))))
+    return found
+
+
+def _whole_subtasks(session: Session, task: TaskView, chosen: Select[int]) -> Iterator[SubtaskView]:
+    """These subtasks of one task with everything around them, in a handful of queries."""
+    query = select(*COLUMNS).where(Subtask.id.in_(chosen)).order_by(Subtask.series)
+    rows = session.execute(query).all()
+    cut = _cut_stages(session, task.id)
+    up, down = _edges(session, task.id)
+    hosts, causes = _counts(session, chosen)
+    attempts = _attempts(session, task.job_id, chosen)
+    retryable = _retryable(session, task, rows)
+    begun = _begun(session, rows)
+    for row in rows:
+        values = dict(zip(NAMES, row, strict=True))
+        if row.stage not in cut:
+            values["slice"] = -1
+        yield SubtaskView(
+            **values,
+            upstreams=tuple(up[row.id]),
+            downstreams=tuple(down[row.id]),
+            hosts=hosts[row.id],
+            causes=causes[row.id],
+            attempts=tuple(attempts[row.id]),
+            retryable=retryable.get(row.id, 0),
+            has_begun=row.id in begun,
+        )
+
+
+def _retryable(session: Session, task: TaskView, rows: Iterable[Any]) -> dict[int, int]:
+    """Of the failed subtasks, how many hosts a retry would take."""
+    failed = [row.id for row in rows if row.status is SubtaskStatus.FAILED]
+    undo = Part.undo == Undo.FAILED if task.direction is Direction.BACK else Part.undo.is_(None)
+    found: dict[int, int] = {}
+    for some in _chunks(failed):
+        query = (
+            select(Part.subtask_id, func.count())
+            .join(Target, Target.id == Part.target_id)
+            .where(Part.subtask_id.in_(some), Part.status == Status.FAILED, undo, Target.is_current)
+            .group_by(Part.subtask_id)
+        )
+        found |= dict(session.execute(query).all())
+    return found
+
+
+def _begun(session: Session, rows: Iterable[Any]) -> set[int]:
+    """Which of those that cannot be taken back have begun on some host."""
+    doubtful = [row.id for row in rows if _prohibits_rollback(row.job_type)]
+    begun: set[int] = set()
+    for some in _chunks(doubtful):
+        touched = or_(Part.has_started, Part.status == Status.SUCCESS)
+        query = select(Part.subtask_id).where(Part.subtask_id.in_(some), touched).distinct()
+        begun |= set(session.scalars(query))
+    return begun
+
+
+def _prohibits_rollback(job_type: str) -> bool:
+    return job_type not in CATALOGUE or CATALOGUE[job_type].prohibits_rollback
+
+
+def _cut_stages(session: Session, task_id: int) -> set[int]:
+    """The stages that have more than one subtask."""
+    query = (
+        select(Subtask.stage)
+        .where(Subtask.task_id == task_id)
+        .group_by(Subtask.stage)
+        .having(func.count() > 1)
+    )
+    return set(session.scalars(query))
+
+
+Neighbours = dict[int, list[int]]
+
+
+def _edges(session: Session, task_id: int) -> tuple[Neighbours, Neighbours]:
+    up: Neighbours = defaultdict(list)
+    down: Neighbours = defaultdict(list)
+    query = (
+        select(Edge.upstream_id, Edge.downstream_id)
+        .where(Edge.task_id == task_id)
+        .order_by(Edge.upstream_id, Edge.downstream_id)
+    )
+    for upstream, downstream in session.execute(query):
+        up[downstream].append(upstream)
+        down[upstream].append(downstream)
+    return up, down
+
+
+def _counts(
+    session: Session, chosen: Select[int]
+) -> tuple[dict[int, Counter[Status]], dict[int, Counter[Cause]]]:
+    """How many hosts of each subtask are in each state, and why those failed that did."""
+    hosts: dict[int, Counter[Status]] = defaultdict(Counter)
+    causes: dict[int, Counter[Cause]] = defaultdict(Counter)
+    mine = Part.subtask_id.in_(chosen)
+    # the index knows the states of all hosts; only those that failed are looked up for their cause
+    by_status = (
+        select(Part.subtask_id, Part.status, func.count())
+        .where(mine)
+        .group_by(Part.subtask_id, Part.status)
+    )
+    for subtask_id, status, number in session.execute(by_status):
+        hosts[subtask_id][status] = number
+    by_cause = (
+        select(Part.subtask_id, Part.cause, func.count())
+        .where(mine, Part.status == Status.FAILED, Part.cause.is_not(None))
+        .group_by(Part.subtask_id, Part.cause)
+    )
+    for subtask_id, cause, number in session.execute(by_cause):
+        if cause:
+            causes[subtask_id][cause] = number
+    return hosts, causes
+
+
+def _attempts(session: Session, job_id: int, chosen: Select[int]) -> dict[int, list[AttemptView]]:
+    found: dict[int, list[AttemptView]] = defaultdict(list)
+    query = (
+        select(
+            Run.subtask_id,
+            Run.id.label("run_id"),
+            Run.attempt.label("number"),
+            Run.operation,
+            Run.direction,
+            Run.status,
+            Run.outcome,
+            Run.created_at,
+            Run.started_at,
+            Run.finished_at,
+            Run.log_size,
+        )
+        .where(Run.job_id == job_id, Run.subtask_id.in_(chosen))
+        .order_by(Run.subtask_id, Run.attempt)
+    )
+    names = [column["name"] for column in query.column_descriptions][1:]
+    for subtask_id, *values in session.execute(query):
+        found[subtask_id].append(AttemptView(**dict(zip(names, values, strict=True))))
+    return found
+
+
+def _chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))

@@ -1,0 +1,56 @@
+"""What a proven part means for the row of its host."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from app.domain.catalogue import Effect
+from app.models.base import now
+from app.models.fleet import Host
+
+Found = Mapping[str, Any]  # the `after` of the package role
+
+
+def apply_effect(host: Host, effect: Effect, after: Found, standing_account: str | None) -> None:
+    """Bring the host's row to what was proved on it; `standing_account` now holds our key."""
+    host.cpu_arch = after.get("cpu_arch") or host.cpu_arch
+    host.os_version = after.get("os_version") or host.os_version
+    host.hostname = after.get("hostname") or host.hostname
+    if standing_account:
+        host.standing_account = standing_account
+    EFFECTS[effect](host, after)
+    host.agent_seen_at = now()
+
+
+def _installed(host: Host, after: Found) -> None:
+    release = after.get("release") or {}
+    host.agent_status = "RUNNING"
+    host.agent_version = release.get("version") or host.agent_version
+    host.agent_name = release.get("name") or host.agent_name
+    host.is_forgotten = False
+
+
+def _removed(host: Host, after: Found) -> None:
+    host.agent_status, host.agent_version, host.agent_name = "NOT_INSTALLED", None, None
+    host.standing_account = None
+
+
+def _forgotten(host: Host, after: Found) -> None:
+    _removed(host, after)
+    host.agent_status, host.is_forgotten = "REMOVED", True
+
+
+def _detected(host: Host, after: Found) -> None:
+    if after.get("release"):
+        _installed(host, after)
+        host.agent_status = "RUNNING" if after.get("running") else "TERMINATED"
+    else:
+        host.agent_status, host.agent_version = "NOT_INSTALLED", None
+
+
+EFFECTS: Mapping[Effect, Callable[[Host, Found], None]] = {
+    Effect.INSTALLED: _installed,
+    Effect.RUNNING: _installed,
+    Effect.REMOVED: _removed,
+    Effect.FORGOTTEN: _forgotten,
+    Effect.DETECTED: _detected,
+}

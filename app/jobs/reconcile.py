@@ -1,0 +1,102 @@
+"""Make the work true again after anything died: offer again, declare lost, wake what waits."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.domain.states import RunStatus, Status
+from app.jobs.context import Context
+from app.jobs.dispatch import open_runs
+from app.jobs.fold import refresh_tasks
+from app.jobs.settle import settle_lost
+from app.log import log
+from app.models.base import again_on_deadlock, now, reading, transaction
+from app.models.counter import take_turn
+from app.models.fleet import HostLock
+from app.models.work import Part, Run, Subtask, Task, is_unfinished
+
+OFFER_AGAIN = timedelta(seconds=5)  # a READY run older than this may have lost its place
+
+
+@dataclass
+class LeaseBook:
+    """When we last saw each lease move, by our own clock: nobody's clocks are compared."""
+
+    patience: float  # seconds without a beat after which a lease is gone
+    clock: Callable[[], float] = time.monotonic
+    seen: dict[int, tuple[str, int, float]] = field(default_factory=dict)
+
+    def expired(self, leases: Iterable[tuple[int, str, int]]) -> list[tuple[int, str]]:
+        """Of these (run, owner, beat), the ones that have not moved for too long."""
+        leases, at = list(leases), self.clock()
+        gone = []
+        for run_id, owner, beat in leases:
+            known = self.seen.get(run_id)
+            if known is None or known[:2] != (owner, beat):
+                self.seen[run_id] = (owner, beat, at)
+            elif at - known[2] >= self.patience:
+                gone.append((run_id, owner))
+        for run_id in self.seen.keys() - {lease[0] for lease in leases}:
+            del self.seen[run_id]
+        return gone
+
+
+def declare_lost(ctx: Context, book: LeaseBook) -> int:
+    """Settle the runs whose lease is gone; returns how many."""
+    with reading(ctx.engine) as session:
+        held = select(Run.id, Run.owner, Run.beat).where(
+            Run.status.in_([RunStatus.RUNNING, RunStatus.CANCELING])
+        )
+        leases = [(row.id, row.owner, row.beat) for row in session.execute(held)]
+    expired = book.expired(leases)
+    for run_id, owner in expired:
+        log.warning("A run lost its worker", run_id=run_id, owner=owner, action="lost")
+        settle_lost(ctx, run_id, owner, "its worker is gone")
+    return len(expired)
+
+
+def offer_again(ctx: Context) -> int:
+    """Send runs that wait longer than they should: Redis may have forgotten them."""
+    with reading(ctx.engine) as session:
+        waiting = select(Run.id).where(
+            Run.status == RunStatus.READY, Run.created_at < now() - OFFER_AGAIN
+        )
+        runs = list(session.scalars(waiting.order_by(Run.id)))
+    ctx.queue.send(runs)
+    return len(runs)
+
+
+@again_on_deadlock
+def wake_all(ctx: Context) -> int:
+    """Open runs for every part that is ready and that nobody woke."""
+    with transaction(ctx.engine) as session:
+        take_turn(session)
+        _free_dead_locks(session)
+        tasks = session.scalars(
+            select(Part.task_id)
+            .join(Subtask, Subtask.id == Part.subtask_id)
+            .join(Task, Task.id == Part.task_id)
+            .where(is_unfinished(), Part.status != Status.RUNNING, Subtask.live_run_id.is_(None))
+            .distinct()
+            .order_by(Part.task_id)
+        ).all()
+        runs = open_runs(session, tasks) if tasks else []
+        touched = set(session.scalars(select(Run.task_id).where(Run.id.in_(runs))))
+        refresh_tasks(session, sorted(touched))
+    ctx.queue.send(runs)
+    return len(runs)
+
+
+def _free_dead_locks(session: Session) -> None:
+    """Locks of ended runs, which nobody is left to give back."""
+    dead = (
+        select(HostLock)
+        .outerjoin(Run, Run.id == HostLock.run_id)
+        .where((Run.id.is_(None)) | (Run.status == RunStatus.ENDED))
+    )
+    for lock in session.scalars(dead).all():
+        session.delete(lock)

@@ -1,0 +1,47 @@
+"""Make parts that ended pending again, so that a new run takes them."""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.domain.states import Operation, Status, Undo
+from app.models.work import Part, Subtask, Task
+
+WAITS = "waits to be tried again"
+
+
+def reopen_parts(
+    session: Session, parts: Collection[Part], operation: Operation = Operation.RETRY
+) -> set[int]:
+    """Try these failed parts again: forward with all that waited for them, back as they are.
+
+    Returns the ids of the tasks they belong to; the caller opens runs.
+    """
+    for part in parts:
+        if part.undo is Undo.FAILED:
+            part.owe()
+    forward = [part for part in parts if part.undo is None]
+    for part in _with_followers(session, forward):
+        part.move_to(Status.PENDING, WAITS)
+        part.run_id = None
+    mark_subtasks(session, {part.subtask_id for part in parts}, operation)
+    task_ids = {part.task_id for part in parts}
+    session.execute(update(Task).where(Task.id.in_(task_ids)).values(finished_at=None))
+    session.flush()
+    return task_ids
+
+
+def _with_followers(session: Session, parts: Sequence[Part]) -> list[Part]:
+    first = {part.target_id: part.stage for part in parts}
+    failed = select(Part).where(Part.target_id.in_(first), Part.status == Status.FAILED)
+    return [part for part in session.scalars(failed) if part.stage >= first[part.target_id]]
+
+
+def mark_subtasks(session: Session, subtask_ids: Collection[int], operation: Operation) -> None:
+    """What was last asked of these subtasks."""
+    session.execute(
+        update(Subtask)
+        .where(Subtask.id.in_(subtask_ids))
+        .values(operation=operation, finished_at=None)
+    )

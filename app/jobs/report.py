@@ -1,0 +1,167 @@
+"""Work a person does on the host by hand: it waits for the host's report, up to a deadline."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.domain.catalogue import CATALOGUE, JobType
+from app.domain.errors import Forbidden, NotFound
+from app.domain.states import Cause, Status
+from app.jobs.context import Context
+from app.jobs.dispatch import open_runs
+from app.jobs.fold import refresh_tasks
+from app.jobs.outcome import apply_effect
+from app.models.base import again_on_deadlock, now, transaction
+from app.models.counter import take_turn
+from app.models.fleet import Host
+from app.models.journal import Entry, append_events
+from app.models.work import Part, ReportToken, StepRow, Target, Task
+
+WAITS = "waits for the install command to be run on the host"
+LATE = "nobody ran the install command in time; retry to get a new one"
+LOG_LIMIT = 64 * 1024  # characters of one step's log
+
+
+@dataclass(frozen=True)
+class ManualTicket:
+    """What a person needs to install one host by hand; the token is shown once."""
+
+    part_id: int
+    host_id: int
+    token: str
+
+
+def await_reports(session: Session, job_type: JobType, task: Task) -> None:
+    """Every part of this task now runs on its host, without a worker, until it reports."""
+    at = now()
+    for part in session.scalars(select(Part).where(Part.task_id == task.id)):
+        part.move_to(Status.RUNNING, WAITS, at=at)
+        session.add(
+            StepRow(
+                part_id=part.id,
+                index=0,
+                key=job_type.steps[0].key,
+                status=Status.RUNNING,
+                log=WAITS,
+                run_id=0,
+                started_at=at,
+            )
+        )
+        token = ReportToken(
+            part_id=part.id,
+            token_hash=_hash(secrets.token_urlsafe()),
+            due_at=at + job_type.report_deadline,
+        )
+        session.add(token)
+
+
+def manual_ticket(ctx: Context, job_id: int, host_id: int) -> ManualTicket | None:
+    """A fresh token for the host's waiting part; None when nothing waits there."""
+    with transaction(ctx.engine) as session:
+        row = session.execute(
+            select(Part, ReportToken)
+            .join(ReportToken, ReportToken.part_id == Part.id)
+            .join(Target, Target.id == Part.target_id)
+            .where(
+                Part.job_id == job_id,
+                Part.host_id == host_id,
+                Part.status == Status.RUNNING,
+                Target.is_current,
+            )
+        ).first()
+        if row is None:
+            return None
+        part, kept = row
+        token = secrets.token_urlsafe()
+        kept.token_hash = _hash(token)
+        return ManualTicket(part_id=part.id, host_id=part.host_id, token=token)
+
+
+def part_of_token(session: Session, token: str) -> Part:
+    """The waiting part this token is for; anything else is refused."""
+    kept = session.scalar(select(ReportToken).where(ReportToken.token_hash == _hash(token)))
+    if kept is None or kept.due_at < now():
+        raise Forbidden("This token is unknown or its time is over; get the command again.")
+    return session.get_one(Part, kept.part_id)
+
+
+@again_on_deadlock
+def take_report(ctx: Context, token: str, logs: Sequence[Mapping[str, Any]]) -> None:
+    """Write down what a host says of its own installation (contracts/nodeman.md §4.3).
+
+    A log with status DONE ends the part well, when it brings what was found (`after`); FAILED ends
+    it badly. Raises Forbidden when the token is not, or no longer, good.
+    """
+    with transaction(ctx.engine) as session:
+        take_turn(session)
+        part = part_of_token(session, token)
+        if part.status is not Status.RUNNING:
+            raise Forbidden("This part has ended already.")
+        step = session.get(StepRow, (part.id, 0))
+        if step is None:
+            raise NotFound("There is no such step.")
+        for entry in logs:
+            _take(session, part, step, entry)
+        data = part.change
+        append_events(session, part.job_id, [Entry(kind="part", data=data, host_id=part.host_id)])
+        runs = open_runs(session, [part.task_id])
+        refresh_tasks(session, [part.task_id])
+    ctx.queue.send(runs)
+
+
+def _take(session: Session, part: Part, step: StepRow, entry: Mapping[str, Any]) -> None:
+    text, status = str(entry.get("log") or ""), str(entry.get("status") or "").upper()
+    step.log = f"{step.log}\n{text}".strip()[-LOG_LIMIT:]
+    if status == "FAILED":
+        part.move_to(Status.FAILED, text or "the installer failed", cause=_cause(entry))
+        _end(session, part, step)
+    elif status == "DONE":
+        part.after = dict(entry.get("after") or {}) or None
+        part.move_to(Status.SUCCESS, "reported by the host")
+        host = session.get_one(Host, part.host_id)
+        apply_effect(host, CATALOGUE[part.job_type].effect, part.after or {}, None)
+        _end(session, part, step)
+
+
+def _cause(entry: Mapping[str, Any]) -> Cause:
+    try:
+        return Cause(str(entry.get("cause")))
+    except ValueError:
+        return Cause.TASK_FAILED
+
+
+def _end(session: Session, part: Part, step: StepRow) -> None:
+    step.status, step.finished_at = part.status, part.finished_at
+    if token := session.get(ReportToken, part.id):
+        session.delete(token)
+
+
+@again_on_deadlock
+def expire_reports(ctx: Context) -> int:
+    """Fail the parts whose deadline is over; returns how many."""
+    with transaction(ctx.engine) as session:
+        late = session.execute(
+            select(Part, StepRow)
+            .join(ReportToken, ReportToken.part_id == Part.id)
+            .join(StepRow, StepRow.part_id == Part.id)
+            .where(ReportToken.due_at < now())
+        ).all()
+        for part, step in late:
+            if part.status is Status.RUNNING:
+                part.move_to(Status.FAILED, LATE, cause=Cause.TIMEOUT)
+                step.log = f"{step.log}\n{LATE}".strip()
+                data = part.change
+                entry = Entry(kind="part", data=data, host_id=part.host_id)
+                append_events(session, part.job_id, [entry])
+            _end(session, part, step)
+        refresh_tasks(session, sorted({part.task_id for part, _ in late}))
+    return len(late)
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,269 @@
+"""Try again what is not proven OK: a new task over those targets, or a new run of one part."""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import Select, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.access.credentials import usable_logins
+from app.domain.catalogue import CATALOGUE, JobType, get_job_type
+from app.domain.commands import HostSpec, RetryJob
+from app.domain.errors import LoginMissing, NothingToRetry, TaskNotFound, WrongState
+from app.domain.graph import ABORTED, subtask_capability, task_capability
+from app.domain.rollout import Rollout, parse_rollout
+from app.domain.selection import Candidate, Selection, choose_retry
+from app.domain.states import Direction, Operation, Status, Undo
+from app.jobs.context import Context
+from app.jobs.dispatch import open_runs
+from app.jobs.enlist import Hosted, standing_logins
+from app.jobs.find import failed_parts, find_job, require, take_subtask, take_task
+from app.jobs.fold import refresh_job, refresh_tasks
+from app.jobs.plan import plan_task
+from app.jobs.reopen import reopen_parts
+from app.jobs.submit import start_task, store_logins, write_targets, write_task
+from app.log import log
+from app.models.base import again_on_deadlock, now, transaction
+from app.models.fleet import Host
+from app.models.work import Job, Part, StepRow, Subscription, Target, Task
+
+
+@again_on_deadlock
+def retry_job(ctx: Context, command: RetryJob) -> int:
+    """A new task over the current targets that failed, or those named; returns its id.
+
+    The rules are contracts/nodeman.md §3.4. Raises NothingToRetry, LoginMissing, TaskNotFound,
+    JobNotFound or SubscriptionNotFound, and then nothing has been written.
+    """
+    with transaction(ctx.engine) as session:
+        job = find_job(session, command.job_id, command.subscription_id)
+        chosen = _choose(session, job, command)
+        targets = session.scalars(_by_ids([c.target_id for c in chosen.chosen])).all()
+        store_logins(ctx, session, job.id, list(command.logins.items()))
+        session.flush()
+        stages = _stages(session, job, command)
+        _check_logins(ctx, session, [t.host_id for t in targets], stages.values())
+        task = write_task(
+            session,
+            job,
+            command.created_by or job.created_by,
+            {stage: job_type.name for stage, job_type in stages.items()},
+            session.scalars(select(Task.name).where(Task.job_id == job.id)).first() or "",
+            Operation.RETRY,
+        )
+        _supersede(session, targets)
+        hosts = tuple(_hosted(target) for target in targets)
+        planned = write_targets(session, task, hosts, _rollout_of(session, targets[-1].task_id))
+        plan_task(session, task, list(stages.values()), planned, ctx.settings.slice_size)
+        job.is_stopping, job.finished_at = False, None
+        session.flush()
+        runs = start_task(ctx, session, task, list(stages.values()))
+        refresh_job(session, job.id)
+    ctx.queue.send(runs)
+    return task.id
+
+
+@again_on_deadlock
+def retry_step(
+    ctx: Context, *, instance_id: str, job_id: int | None = None, subscription_id: int | None = None
+) -> tuple[int, str]:
+    """Run the play that holds this target's failed step again; (index, key) of that step."""
+    with transaction(ctx.engine) as session:
+        job = find_job(session, job_id, subscription_id)
+        part = _failed_part(session, job, instance_id)
+        if part is None:
+            raise NothingToRetry(f"{instance_id} has no failed step.", instance_id=instance_id)
+        if take_task(session, part.task_id).is_aborted:
+            raise NothingToRetry(ABORTED, instance_id=instance_id)
+        _check_logins(ctx, session, [part.host_id], [CATALOGUE[part.job_type]])
+        step = session.scalars(
+            select(StepRow)
+            .where(StepRow.part_id == part.id, StepRow.status == Status.FAILED)
+            .order_by(StepRow.index)
+        ).first()
+        tasks = reopen_parts(session, [part])
+        job.is_stopping = False
+        runs = open_runs(session, tasks)
+        refresh_tasks(session, tasks)
+        first = CATALOGUE[part.job_type].steps[0]
+        answer = (step.index, step.key) if step else (0, first.key)
+    ctx.queue.send(runs)
+    return answer
+
+
+@again_on_deadlock
+def retry_task(ctx: Context, task_id: int, by: str) -> None:
+    """Run every failed subtask of a failed task again, for the parts not proven OK.
+
+    In a task that goes back: what could not be taken back is tried again, backwards. Raises
+    TaskNotFound, WrongState, HeldByNewerTask or LoginMissing.
+    """
+    with transaction(ctx.engine) as session:
+        task = take_task(session, task_id)
+        require(
+            task_capability(
+                Operation.RETRY, task.status, task.direction, False, is_aborted=task.is_aborted
+            ),
+            task.status.name,
+        )
+        parts = failed_parts(session, task)
+        if task.direction is Direction.FORWARD:
+            task.operation = Operation.RETRY
+        runs = _try_again(ctx, session, task, parts)
+    log.info("A task is tried again", task_id=task_id, by=by)
+    ctx.queue.send(runs)
+
+
+@again_on_deadlock
+def retry_subtask(ctx: Context, task_id: int, subtask_id: int, by: str) -> None:
+    """Run one failed subtask again, for its parts not proven OK: a new run, one attempt later.
+
+    Of several identical requests exactly one is accepted (contracts/ocp-tasks.md §4.4). Raises
+    TaskNotFound, SubtaskNotFound, WrongState, HeldByNewerTask or LoginMissing.
+    """
+    with transaction(ctx.engine) as session:
+        task, subtask = take_subtask(session, task_id, subtask_id)
+        require(
+            subtask_capability(
+                Operation.RETRY, subtask.status, task.direction, is_aborted=task.is_aborted
+            ),
+            subtask.status.name,
+        )
+        parts = failed_parts(session, task, [subtask.id])
+        if not parts:
+            raise WrongState(
+                "This subtask is still to be taken back; its rollback has not failed.",
+                state=subtask.status.name,
+            )
+        runs = _try_again(ctx, session, task, parts)
+    log.info("A subtask is tried again", task_id=task_id, subtask_id=subtask_id, by=by)
+    ctx.queue.send(runs)
+
+
+def _try_again(ctx: Context, session: Session, task: Task, parts: Sequence[Part]) -> list[int]:
+    stages = {CATALOGUE[part.job_type] for part in parts}
+    _check_logins(ctx, session, [part.host_id for part in parts], stages)
+    forward = task.direction is Direction.FORWARD
+    reopen_parts(session, parts, Operation.RETRY if forward else Operation.ROLLBACK)
+    session.get_one(Job, task.job_id).is_stopping = False
+    runs = open_runs(session, [task.id])
+    refresh_tasks(session, [task.id])
+    return runs
+
+
+def _choose(session: Session, job: Job, command: RetryJob) -> Selection:
+    known = set(session.scalars(select(Task.id).where(Task.job_id == job.id)))
+    if unknown := sorted(set(command.task_ids) - known):
+        raise TaskNotFound(
+            f"Task {unknown[0]} is not one of subscription {job.subscription_id}.", task_ids=unknown
+        )
+    columns = (Target.id, Target.instance_id, Target.task_id, Target.status, Target.is_current)
+    rows = session.execute(select(*columns).where(Target.job_id == job.id)).all()
+    candidates = [
+        Candidate(
+            target_id=row.id,
+            instance_id=row.instance_id,
+            task_id=row.task_id,
+            status=row.status,
+            is_current=row.is_current,
+        )
+        for row in rows
+    ]
+    names = in_both_shapes(session, job, command.instance_ids)
+    selection = choose_retry(candidates, command.task_ids, names)
+    if not selection.chosen:
+        raise NothingToRetry(_why_nothing(job, selection), held_by=list(selection.held_by))
+    return selection
+
+
+def in_both_shapes(session: Session, job: Job, names: Sequence[str]) -> set[str]:
+    """An instance may be called by host id or by address (contracts/nodeman.md §3.1)."""
+    wanted = set(names)
+    ids = {name.rsplit("|", 1)[-1] for name in wanted}
+    numbers = [int(text) for text in ids if text.isascii() and text.isdigit() and len(text) < 18]
+    if numbers:
+        by_host = select(Target.instance_id).where(
+            Target.job_id == job.id, Target.host_id.in_(numbers)
+        )
+        wanted |= set(session.scalars(by_host))
+    return wanted
+
+
+def _why_nothing(job: Job, selection: Selection) -> str:
+    if selection.held_by:
+        tasks = ", ".join(map(str, selection.held_by))
+        return f"These targets are held by newer task {tasks}; retry that one."
+    return f"Subscription {job.subscription_id} has no failed task to retry."
+
+
+def _stages(session: Session, job: Job, command: RetryJob) -> dict[str, JobType]:
+    """The job type of each stage: as asked, else as the tasks before did, the newest winning."""
+    subscription = session.get_one(Subscription, job.subscription_id)
+    actions = {stage["id"]: stage["job_type"] for stage in subscription.stages}
+    query = select(Task.actions).where(Task.job_id == job.id).order_by(Task.id)
+    if command.task_ids:
+        query = query.where(Task.id.in_(command.task_ids))
+    for earlier in session.scalars(query):
+        actions |= {stage: name for stage, name in earlier.items() if stage in actions}
+    asked = {stage: name for stage, name in command.actions.items() if stage in actions}
+    return {stage: get_job_type(name) for stage, name in (actions | asked).items()}
+
+
+def _check_logins(
+    ctx: Context, session: Session, host_ids: Sequence[int], stages: Collection[JobType]
+) -> None:
+    """Refuse before anything starts when a host has no way in any more, naming the hosts."""
+    if not any(stage.changes_host for stage in stages):
+        return
+    hosts = session.scalars(select(Host).where(Host.id.in_(host_ids))).all()
+    usable = usable_logins(
+        session, ctx.vault, host_ids, now(), standing=standing_logins(ctx, hosts)
+    )
+    missing = {host.label: EXPIRED for host in hosts if host.id not in usable}
+    if missing:
+        raise LoginMissing("No usable login for: " + ", ".join(missing) + ".", hosts=missing)
+
+
+EXPIRED = "its login has expired; send a new one in hosts[] of the retry"
+
+
+def _supersede(session: Session, targets: Sequence[Target]) -> None:
+    ids = [target.id for target in targets]
+    session.execute(update(Target).where(Target.id.in_(ids)).values(is_current=False))
+
+
+def _hosted(target: Target) -> Hosted:
+    return Hosted(
+        host_id=target.host_id,
+        business_id=target.snapshot.get("business_id", 0),
+        zone_id=target.snapshot.get("zone_id", 0),
+        instance_id=target.instance_id,
+        spec=HostSpec(host_id=target.host_id),
+        snapshot=target.snapshot,
+        values=target.values,
+    )
+
+
+def _rollout_of(session: Session, task_id: int) -> Rollout | None:
+    """A retry is as careful as the task whose hosts it takes over."""
+    raw = session.get_one(Task, task_id).rollout
+    return parse_rollout(raw) if raw else None
+
+
+def _by_ids(ids: Sequence[int]) -> Select[Target]:
+    return select(Target).where(Target.id.in_(ids)).order_by(Target.id)
+
+
+def _failed_part(session: Session, job: Job, instance_id: str) -> Part | None:
+    names = in_both_shapes(session, job, [instance_id])
+    return session.scalars(
+        select(Part)
+        .join(Target, Target.id == Part.target_id)
+        .where(
+            Target.job_id == job.id,
+            Target.instance_id.in_(names),
+            Target.is_current,
+            Part.status == Status.FAILED,
+            or_(Part.undo.is_(None), Part.undo == Undo.FAILED),
+        )
+        .order_by(Part.stage)
+    ).first()

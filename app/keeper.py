@@ -1,0 +1,137 @@
+"""The keeper: one thread of the installation does every periodic duty, whoever else is busy."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.access.credentials import wipe_expired
+from app.access.web_sessions import delete_ended_sessions
+from app.jobs.claim import worker_name
+from app.jobs.context import Context
+from app.jobs.reconcile import LeaseBook, declare_lost, offer_again, wake_all
+from app.jobs.report import expire_reports
+from app.jobs.retention import forget_old
+from app.jobs.settle import needed_hosts
+from app.log import log
+from app.models.base import insert_missing, now, reading, transaction
+from app.models.work import Duty, Lease
+
+LEASE = "keeper"
+
+
+@dataclass(frozen=True)
+class Chore:
+    """A duty, and how often it is due."""
+
+    name: str
+    every: timedelta
+    do: Callable[[Context], object]
+
+
+def wipe_logins(ctx: Context) -> int:
+    """Wipe the logins whose time is over, but for those an unfinished job needs; how many."""
+    with transaction(ctx.engine) as session:
+        return wipe_expired(session, now(), lambda hosts: needed_hosts(session, hosts))
+
+
+def end_sessions(ctx: Context) -> None:
+    """Forget the browsers' sessions that have ended."""
+    with transaction(ctx.engine) as session:
+        delete_ended_sessions(session, now())
+
+
+CHORES = (
+    Chore("reconcile", timedelta(seconds=10), lambda ctx: (offer_again(ctx), wake_all(ctx))),
+    Chore("expire_reports", timedelta(seconds=30), expire_reports),
+    Chore("wipe_logins", timedelta(seconds=60), wipe_logins),
+    Chore("end_sessions", timedelta(hours=1), end_sessions),
+    Chore("forget_old", timedelta(hours=1), forget_old),
+)
+
+
+class Keeper:
+    """Runs in every API and worker process; the one that holds the lease does the work."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+        self.name = worker_name()
+        self.runs = LeaseBook(ctx.settings.lease_seconds)
+        self._over = threading.Event()
+        self._seen: tuple[str, int, float] = ("", -1, 0.0)  # of our rival's lease
+        self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
+
+    def run(self) -> None:
+        """Keep in this very thread, until the process ends."""
+        self._keep()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join(timeout=5)
+
+    def _keep(self) -> None:
+        while not self._over.wait(self.ctx.settings.keeper_seconds):
+            try:
+                self.turn()
+            except Exception as error:
+                # a duty that failed is due again; the next turn may find the database back
+                log.warning("The keeper stumbled", action="keeper", error=str(error))
+
+    def turn(self) -> None:
+        """One look: at every lease, and, when we are the one, at what is due."""
+        if not self._is_elected():
+            return
+        declare_lost(self.ctx, self.runs)
+        for chore in CHORES:
+            if self._is_due(chore):
+                chore.do(self.ctx)
+
+    def _is_elected(self) -> bool:
+        with transaction(self.ctx.engine) as session:
+            insert_missing(session, Lease, [{"name": LEASE, "owner": self.name, "beat": 0}])
+            lease = session.scalars(
+                select(Lease).where(Lease.name == LEASE).execution_options(populate_existing=True)
+            ).one()
+            if lease.owner != self.name and not self._rival_is_gone(lease):
+                return False
+            return _renew(session, lease, self.name)
+
+    def _rival_is_gone(self, lease: Lease) -> bool:
+        at = time.monotonic()
+        if self._seen[:2] != (lease.owner, lease.beat):
+            self._seen = (lease.owner, lease.beat, at)
+            return False
+        return at - self._seen[2] >= max(3 * self.ctx.settings.keeper_seconds, 5.0)
+
+    def _is_due(self, chore: Chore) -> bool:
+        with reading(self.ctx.engine) as session:
+            duty = session.get(Duty, chore.name)
+        if duty is not None and duty.due_at > now():
+            return False
+        with transaction(self.ctx.engine) as session:
+            insert_missing(session, Duty, [{"name": chore.name, "due_at": now()}])
+            session.execute(
+                update(Duty).where(Duty.name == chore.name).values(due_at=now() + chore.every)
+            )
+        return True
+
+
+def _renew(session: Session, lease: Lease, name: str) -> bool:
+    """Compare and set: two keepers that saw the same rival die do not both win."""
+    return (
+        session.execute(
+            update(Lease)
+            .where(Lease.name == LEASE, Lease.owner == lease.owner, Lease.beat == lease.beat)
+            .values(owner=name, beat=lease.beat + 1)
+            .returning(Lease.name)
+            .execution_options(synchronize_session=False)
+        ).scalar()
+        is not None
+    )

@@ -1,0 +1,1 @@
+"""Declared stages on a scope."""

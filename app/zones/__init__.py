@@ -1,0 +1,1 @@
+"""Zones, access points and install channels."""

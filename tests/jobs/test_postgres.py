@@ -1,0 +1,136 @@
+"""The same engine on PostgreSQL: claims, locks and settles of many workers at once."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, func, select, text
+
+from app.access.redact import Redactor
+from app.automation.events import Verdict
+from app.domain.commands import SubmitJob
+from app.domain.errors import WrongState
+from app.domain.states import Cause, JobStatus, RunStatus, Status
+from app.jobs.claim import claim_run
+from app.jobs.context import Context, open_context
+from app.jobs.progress import write_events
+from app.jobs.retry import retry_subtask
+from app.jobs.settle import settle_run
+from app.jobs.submit import submit_job
+from app.models.base import Base, reading, transaction
+from app.models.fleet import Host, HostLock
+from app.models.work import EventRow, Job, Part, Run, Subtask
+from app.settings import Settings
+from app.zones.first_start import ensure_first_zone
+from tests.jobs.conftest import a_host, a_package, broke, claim_next, started, worked
+from tests.postgres import postgres  # noqa: F401 - a fixture
+
+HOSTS = 6
+
+
+@pytest.fixture
+def ctx(postgres: str, tmp_path: Path, redis_socket: str) -> Iterator[Context]:  # noqa: F811
+    """An installation on a database of its own inside the throw-away server."""
+    server = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text("DROP DATABASE IF EXISTS engine"))
+        connection.execute(text("CREATE DATABASE engine"))
+    server.dispose()
+    settings = Settings(
+        data_dir=tmp_path, redis_url=f"unix://{redis_socket}", slice_size=2,
+        database_url=postgres.replace("/postgres?", "/engine?"),
+    )  # fmt: skip
+    ctx = open_context(settings)
+    Base.metadata.create_all(ctx.engine)
+    with transaction(ctx.engine) as session:
+        ensure_first_zone(session)
+        session.add(a_package())
+    yield ctx
+    ctx.queue.connection.close()
+    ctx.engine.dispose()
+
+
+def install(ctx: Context, hosts: list[int]) -> int:
+    rows = tuple(a_host(n) for n in hosts)
+    command = SubmitJob(job_type="INSTALL_AGENT", hosts=rows, created_by="alice")
+    return submit_job(ctx, command).job_id
+
+
+def test_many_callers_and_workers_meet_on_the_same_hosts(ctx: Context) -> None:
+    with ThreadPoolExecutor(6) as threads:
+        jobs = list(threads.map(lambda n: install(ctx, [n, (n + 1) % HOSTS, 3]), range(HOSTS)))
+        for _ in range(40):
+            if not any(list(threads.map(lambda n: work(ctx, n), range(4)))):
+                break
+
+    with reading(ctx.engine) as session:
+        assert session.scalar(select(func.count()).select_from(Host)) == HOSTS
+        assert session.scalars(select(HostLock)).all() == []
+        for job_id in jobs:
+            job = session.get_one(Job, job_id)
+            assert job.status is JobStatus.SUCCESS, (job.counts, job.status)
+            numbers = session.scalars(
+                select(EventRow.seq).where(EventRow.job_id == job_id).order_by(EventRow.seq)
+            ).all()
+            assert numbers == list(range(1, job.last_seq + 1))
+
+
+def work(ctx: Context, number: int) -> bool:
+    """What a worker does with the next run, if there is one and nobody else has it."""
+    with reading(ctx.engine) as session:
+        waiting = session.scalars(
+            select(Run.id).where(Run.status == RunStatus.READY).order_by(func.random())
+        ).first()
+    if waiting is None:
+        return False
+    if claim := claim_run(ctx, waiting, f"worker:{number}:{waiting}"):
+        events = [event for host in claim.parts for event in (started(host), worked(host))]
+        with transaction(ctx.engine) as session:
+            write_events(session, claim, Redactor([]), events)
+        assert settle_run(ctx, claim, verdict(frozenset(claim.parts)))
+    return True
+
+
+def verdict(good: frozenset[int], bad: frozenset[int] = frozenset()) -> Verdict:
+    return Verdict(
+        proven_ok=good,
+        failed=dict.fromkeys(bad, (Cause.TASK_FAILED, "it broke")),
+        not_started=frozenset(),
+        outside_limit=frozenset(),
+        outcome="successful",
+        message="",
+    )
+
+
+def test_one_of_forty_identical_retries_is_accepted(ctx: Context) -> None:
+    job_id = install(ctx, [1])
+    claim = claim_next(ctx)
+    with transaction(ctx.engine) as session:
+        write_events(session, claim, Redactor([]), [broke(host) for host in claim.parts])
+    settle_run(ctx, claim, verdict(frozenset(), frozenset(claim.parts)))
+
+    def ask(_number: int) -> bool:
+        try:
+            retry_subtask(ctx, claim.task_id, claim.subtask_id, "bob")
+        except WrongState:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        accepted = list(threads.map(ask, range(40)))
+
+    assert sum(accepted) == 1
+    with reading(ctx.engine) as session:
+        assert session.get_one(Subtask, claim.subtask_id).attempt == 2
+        statuses = session.scalars(select(Part.status).where(Part.job_id == job_id)).all()
+    assert statuses == [Status.PENDING]
+
+
+def test_two_workers_never_have_one_run(ctx: Context) -> None:
+    install(ctx, [1, 2])
+
+    with ThreadPoolExecutor(8) as threads:
+        claims = list(threads.map(lambda n: claim_run(ctx, 1, f"w:{n}:x"), range(16)))
+
+    assert len([claim for claim in claims if claim]) == 1
