@@ -1,0 +1,106 @@
+"""What the pages say in Chinese; English is its own key, and `cause auth` and such name values."""
+
+from collections.abc import Callable
+
+EN = {
+    "status pending": "waiting",
+    "status running": "running",
+    "status success": "done",
+    "status failed": "failed",
+    "status ignored": "left out",
+    "status part_failed": "partly failed",
+    "status terminated": "stopping",
+    "cause unreachable": "unreachable",
+    "cause refused": "connection refused",
+    "cause connection_lost": "connection lost",
+    "cause auth": "login not accepted",
+    "cause privilege": "not allowed to become root",
+    "cause no_python": "no Python",
+    "cause disk_full": "disk full",
+    "cause package_unreachable": "package not reachable",
+    "cause checksum": "wrong checksum",
+    "cause no_package": "no fitting package",
+    "cause agent_exited": "agent exited",
+    "cause agent_not_ready": "agent not ready",
+    "cause task_failed": "a task failed",
+    "cause timeout": "took too long",
+    "cause cancelled": "stopped",
+    "cause lost": "lost",
+    "cause not_started": "never reached",
+    "cause filtered": "left out",
+    "cause upstream": "an earlier stage failed",
+    "cause rolled_back": "rolled back",
+}
+ZH = {
+    "status pending": "等待执行",
+    "status running": "正在执行",
+    "status success": "执行成功",
+    "status failed": "执行失败",
+    "status ignored": "已忽略",
+    "status part_failed": "部分失败",
+    "status terminated": "正在终止",
+    "cause unreachable": "无法连接",
+    "cause refused": "连接被拒绝",
+    "cause connection_lost": "连接中断",
+    "cause auth": "登录失败",
+    "cause privilege": "无法提权为 root",
+    "cause no_python": "缺少 Python",
+    "cause disk_full": "磁盘已满",
+    "cause package_unreachable": "无法下载安装包",
+    "cause checksum": "校验和不符",
+    "cause no_package": "没有合适的安装包",
+    "cause agent_exited": "Agent 启动后退出",
+    "cause agent_not_ready": "Agent 未就绪",
+    "cause task_failed": "任务失败",
+    "cause timeout": "超时",
+    "cause cancelled": "已终止",
+    "cause lost": "失联",
+    "cause not_started": "未执行",
+    "cause filtered": "已过滤",
+    "cause upstream": "前一阶段失败",
+    "cause rolled_back": "已回滚",
+    "Back": "返回",
+    "by": "执行者",
+    "By": "执行者",
+    "Cause": "原因",
+    "Earlier page": "上一页",
+    "Host": "主机",
+    "hosts": "台主机",
+    "Hosts": "主机",
+    "Job": "任务",
+    "Jobs": "任务历史",
+    "Next page": "下一页",
+    "No job yet. Start one with: hostler job install root@address": (
+        "还没有任务。可运行：hostler job install root@address"
+    ),
+    "Nothing has begun on this host.": "该主机尚未开始执行。",
+    "Password": "密码",
+    "Queue": "队列",
+    "Reason, and what to do": "说明与处理建议",
+    "Retry": "重试",
+    "Retry failed": "重试失败主机",
+    "Sign in": "登录",
+    "Sign out": "退出登录",
+    "Skip to the content": "跳到正文",
+    "Started": "开始时间",
+    "Status": "状态",
+    "Step": "步骤",
+    "Stop": "终止",
+    "Stop all": "全部终止",
+    "Stop every host that waits or runs?": "确定终止所有等待或正在执行的主机吗？",
+    "Stop this host?": "确定终止该主机吗？",
+    "This did not work": "操作未成功",
+    "Took": "耗时",
+    "Try the failed hosts again?": "确定重试失败的主机吗？",
+    "User name": "用户名",
+}
+
+
+def speak(language: str) -> Callable[[str], str]:
+    """How a page says things in that language."""
+    table = ZH if language == "zh" else EN
+
+    def say(text: str) -> str:
+        return table.get(text, text)
+
+    return say

@@ -1,0 +1,274 @@
+"""host/…, cloud/, ap/, install_channel/ and the public keys (contracts/nodeman.md §2.7, §2.8)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from marshmallow import fields, post_load
+
+from app.access.caller import Role, require
+from app.access.credentials import login_facts
+from app.access.wire_keys import DEFAULT, ensure_wire_key, public_keys
+from app.api.auth import Call
+from app.api.dialect import parameters
+from app.api.nodeman import answers
+from app.api.nodeman.endpoint import Endpoints
+from app.api.nodeman.fields import (
+    Asked,
+    Flag,
+    Id,
+    Many,
+    Text,
+    Whole,
+    ip,
+    ipv4,
+    ipv4_list,
+    ipv6,
+)
+from app.api.nodeman.schemas import (
+    VALUES,
+    LoginFields,
+    Paged,
+    Selecting,
+    host_filter,
+    login_of,
+    window,
+)
+from app.domain.errors import InvalidRequest
+from app.hosts.forget import forget_hosts
+from app.hosts.search import HostFilter, businesses_of, count_running, find_host_ids, search_hosts
+from app.hosts.update import HostEdit, get_host, update_host
+from app.jobs.queries import latest_targets
+from app.models.base import now, reading, transaction
+from app.zones.lists import list_access_points, list_install_channels, list_zones
+
+endpoints = Endpoints()
+
+
+class Search(Selecting, Paged):
+    """Which hosts, and how they are returned."""
+
+    extra_data = Many(Text(), load_default=None)
+    only_ip = Flag()
+    return_field = Text(load_default=None)
+    running_count = Flag()
+
+    @post_load
+    def build(self, asked: dict[str, Any], **_more: Any) -> dict[str, Any]:
+        skip, take = window(asked)
+        return {**asked, "filter": host_filter(asked), "skip": skip, "take": take}
+
+
+class UpdateSingle(LoginFields):
+    """What to change on one host."""
+
+    bk_host_id = Id(required=True)
+    bk_cloud_id = Whole()
+    inner_ip = ipv4()
+    inner_ipv6 = ipv6()
+    outer_ip = ipv4_list()
+    outer_ipv6 = ipv6()
+    login_ip = ip()
+    data_ip = ip()
+    ap_id = Id(attribute="access_point_id")
+    install_channel_id = Id()
+    peer_exchange_switch_for_agent = Whole(most=1, metadata={"flag": True})
+    bt_speed_limit = Whole()
+    enable_compression = Flag(default=None)
+    data_path = Text()
+
+    @post_load
+    def build(self, asked: dict[str, Any], **_more: Any) -> dict[str, Any]:
+        if asked.get("auth_type") == "TJJ_PASSWORD":
+            raise InvalidRequest(NO_VAULT, field="auth_type")
+        return asked
+
+
+NO_VAULT = "auth_type: TJJ_PASSWORD needs a password vault, and none is configured."
+INNER = ("inner_ip", "inner_ipv6")
+OTHER_ADDRESSES = ("outer_ip", "outer_ipv6", "login_ip", "data_ip")
+PLAIN = ("access_point_id", "install_channel_id", "port", "account", "auth_type")
+
+
+class Removal(Asked):
+    """Which hosts to forget."""
+
+    bk_biz_id = Many(Id(), load_default=None)
+    bk_host_id = Many(Id(), load_default=None)
+    exclude_hosts = Many(Id(), load_default=None)
+    is_proxy = Flag()
+
+
+class CloudList(Asked):
+    """Which zones."""
+
+    with_default_area = Flag(default=True)
+
+
+class ChannelList(Asked):
+    """Which install channels."""
+
+    with_hidden = Flag()
+
+
+class KeyNames(Asked):
+    """Which public keys."""
+
+    names = Many(Text(), load_default=None)
+
+
+@endpoints.read(
+    "/api/host/search/",
+    title="Hosts by what is known of them",
+    takes=Search,
+    gives=fields.Nested(answers.HostPage),
+)
+def search(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
+    wanted = replace(asked["filter"], visible=call.caller.businesses)
+    with reading(call.ctx.engine) as session:
+        if asked["running_count"]:
+            return {
+                "running_count": count_running(session, wanted),
+                "no_permission_count": 0,
+                "manual_statistics": {},
+            }
+        views, total = search_hosts(session, wanted, asked["skip"], asked["take"])
+        ids = [view.host.id for view in views]
+        extra = frozenset(asked["extra_data"] or ())
+        logins = login_facts(session, ids, now()) if "identity_info" in extra else {}
+    if asked["only_ip"]:
+        field = "inner_ipv6" if asked["return_field"] == "inner_ipv6" else "inner_ip"
+        return {"total": total, "list": [getattr(view.host, field) or "" for view in views]}
+    last = latest_targets(call.ctx, ids) if "job_result" in extra else {}
+    may_operate = call.caller.has_role(Role.OPERATOR)
+    rows = [
+        answers.host_row(
+            view, logins.get(view.host.id), last.get(view.host.id), may_operate, call.language
+        )
+        for view in views
+    ]
+    return {"total": total, "list": answers.HostRowAnswer(many=True).dump(rows)}
+
+
+@endpoints.change(
+    "/api/host/update_single/",
+    title="Edit one host, and how to log in on it",
+    takes=UpdateSingle,
+    gives=fields.Dict(),
+)
+def update_single(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
+    call.note(f"host {asked['bk_host_id']}", fields=sorted(set(asked) - {"password", "key"}))
+    with transaction(call.ctx.engine) as session:
+        host = get_host(session, asked["bk_host_id"])
+        require(call.caller, Role.OPERATOR, [host.business_id])
+        known = {"auth_type": host.auth_type, "account": host.account, "port": host.port}
+        update_host(session, call.ctx.vault, _edit(asked, known))
+    return {}
+
+
+@endpoints.change(
+    "/api/host/remove_host/",
+    title="Forget hosts without touching them",
+    takes=Removal,
+    gives=fields.Dict(),
+)
+def remove_host(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
+    if (asked["bk_host_id"] is None) == (asked["exclude_hosts"] is None):
+        raise InvalidRequest("Send either bk_host_id or exclude_hosts.", field="bk_host_id")
+    wanted = _removed(call, asked)
+    with transaction(call.ctx.engine) as session:
+        ids = find_host_ids(session, wanted)
+        require(call.caller, Role.OPERATOR, businesses_of(session, ids))
+        call.note(f"{len(ids)} hosts", host_ids=forget_hosts(session, ids))
+    return {}
+
+
+def _refuse_creating(things: str, *names: str) -> None:
+    """A POST here lists, as some clients want it; one that would create must not look done."""
+    sent = parameters()
+    if named := [name for name in names if name in sent]:
+        raise InvalidRequest(f"{things} cannot be created over this API yet.", field=named[0])
+
+
+@endpoints.read(
+    "/api/cloud/",
+    title="Zones",
+    takes=CloudList,
+    gives=fields.List(fields.Nested(answers.ZoneRow)),
+)
+def cloud(call: Call, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    _refuse_creating("zones", "bk_cloud_name", "isp")
+    with reading(call.ctx.engine) as session:
+        zones = list_zones(session)
+    shown = [zone for zone in zones if zone.id or asked["with_default_area"]]
+    return [answers.zone_row(zone, call.caller.has_role(Role.ADMIN)) for zone in shown]
+
+
+@endpoints.read(
+    "/api/ap/",
+    title="Access points",
+    gives=fields.List(fields.Nested(answers.AccessPointRow)),
+)
+def access_points(call: Call, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    _refuse_creating("access points", "name", "servers", "zk_hosts")
+    with reading(call.ctx.engine) as session:
+        points = list_access_points(session)
+    may_edit = call.caller.has_role(Role.ADMIN)
+    path = call.ctx.settings.setup_path
+    return list(answers.access_point_rows(points, path, may_edit, call.language))
+
+
+@endpoints.read(
+    "/api/install_channel/",
+    title="Install channels",
+    takes=ChannelList,
+    gives=fields.List(fields.Nested(answers.ChannelRow)),
+)
+def install_channels(call: Call, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    _refuse_creating("install channels", "name", "jump_servers")
+    with reading(call.ctx.engine) as session:
+        channels = list_install_channels(session, asked["with_hidden"])
+    return list(answers.channel_rows(channels, call.language))
+
+
+@endpoints.read(
+    "/core/api/encrypt_rsa/fetch_public_keys/",
+    title="Keys to encrypt passwords and keys with",
+    takes=KeyNames,
+    gives=fields.List(fields.Nested(answers.PublicKey)),
+)
+def fetch_public_keys(call: Call, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    names = asked["names"] or [DEFAULT]
+    with reading(call.ctx.engine) as session:
+        found = public_keys(session, names)
+    if found or DEFAULT not in names:
+        return found
+    with transaction(call.ctx.engine) as session:
+        ensure_wire_key(session, call.ctx.vault)
+        return public_keys(session, names)
+
+
+def _edit(asked: Mapping[str, Any], known: Mapping[str, Any]) -> HostEdit:
+    """The change that was asked for; what was not sent stays."""
+    changes = {name: asked[name] for name in INNER if name in asked}
+    changes |= {name: asked[name] or "" for name in OTHER_ADDRESSES if name in asked}
+    changes |= {name: asked[name] for name in PLAIN if asked.get(name) is not None}
+    if "auth_type" not in changes and (asked.get("password") or asked.get("key")):
+        changes["auth_type"] = "PASSWORD" if asked.get("password") else "KEY"
+    return HostEdit(
+        host_id=asked["bk_host_id"],
+        changes=changes,
+        values={name: asked[name] for name in VALUES if asked.get(name) is not None},
+        login=login_of({**known, **asked, **changes}),
+    )
+
+
+def _removed(call: Call, asked: Mapping[str, Any]) -> HostFilter:
+    ids, excluded = asked["bk_host_id"], asked["exclude_hosts"]
+    return HostFilter(
+        host_ids=None if ids is None else frozenset(i for i in ids if i is not None),
+        excluded_ids=frozenset(i for i in excluded or () if i is not None),
+        business_ids=frozenset(b for b in asked["bk_biz_id"] or () if b is not None) or None,
+        visible=None if ids is not None else call.caller.businesses,
+        node_kinds=frozenset({"PROXY" if asked["is_proxy"] else "AGENT"}),
+    )

@@ -1,0 +1,106 @@
+"""An endpoint: its addresses, what it takes and gives, and the right it needs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, g
+from marshmallow import Schema
+
+from app.access.caller import Role, require
+from app.api.auth import Call, audited
+from app.api.callers import find_caller
+from app.api.dialect import context, language
+from app.api.ocp.envelope import ok
+from app.api.ocp.schemas import Query, load, query, read_id
+from app.jobs.context import Context
+
+View = Callable[..., Any]
+VERSIONS = ("/api/v2", "/api/v1")
+IDS = {"task_id": "taskInstanceId", "subtask_id": "subtaskInstanceId"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One thing callers can ask for; bodies are read by nobody."""
+
+    name: str
+    title: str
+    method: str
+    paths: tuple[str, ...]  # below each version
+    takes: type[Query]
+    gives: type[Schema] | None
+    role: Role
+    changes: bool
+    view: View
+
+    def __call__(self, **path: str) -> Response:
+        ctx = context()
+        if not self.changes:
+            return _answer(self._run(self._open(ctx), path))
+        with audited(ctx, self.name) as calls:
+            calls.append(self._open(ctx))
+            answer = self._run(calls[0], path)
+        return _answer(answer)
+
+    def _open(self, ctx: Context) -> Call:
+        caller = g.caller = find_caller(ctx)
+        require(caller, self.role)
+        return Call(ctx, caller, {}, language())
+
+    def _run(self, call: Call, path: Mapping[str, str]) -> Any:
+        ids = {name: read_id(IDS[name], text) for name, text in path.items()}
+        return self.view(call, load(self.takes, query()), **ids)
+
+
+def _answer(answer: Any) -> Response:
+    return answer if isinstance(answer, Response) else ok(answer)
+
+
+class Endpoints:
+    """The endpoints of this language, in the order they are written."""
+
+    def __init__(self) -> None:
+        self.all: list[Endpoint] = []
+
+    def read(self, *paths: str, **about: Any) -> Callable[[View], View]:
+        """An endpoint that only looks: TASK_VIEWER."""
+        return self._add(paths, method="GET", role=Role.VIEWER, changes=False, **about)
+
+    def change(
+        self, *paths: str, role: Role = Role.OPERATOR, **about: Any
+    ) -> Callable[[View], View]:
+        """An endpoint that changes something: TASK_MANAGER; each call of it is audited."""
+        return self._add(paths, method="POST", role=role, changes=True, **about)
+
+    def _add(
+        self,
+        paths: tuple[str, ...],
+        *,
+        title: str,
+        gives: type[Schema] | None = None,
+        takes: type[Query] = Query,
+        **about: Any,
+    ) -> Callable[[View], View]:
+        def keep(view: View) -> View:
+            name = f"task.{view.__name__}"
+            self.all.append(
+                Endpoint(
+                    name=name, title=title, paths=paths, takes=takes, gives=gives, view=view,
+                    **about,
+                )
+            )  # fmt: skip
+            return view
+
+        return keep
+
+    def register(self, blueprint: Blueprint) -> None:
+        for endpoint in self.all:
+            for version in VERSIONS:
+                for number, path in enumerate(endpoint.paths):
+                    blueprint.add_url_rule(
+                        f"{version}{path}",
+                        f"{endpoint.view.__name__}_{version[-2:]}_{number}",
+                        endpoint,
+                        methods=[endpoint.method],
+                    )

@@ -1,0 +1,105 @@
+"""A host that is installed by hand: a command to paste, a program that reports, a token."""
+
+import re
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from app.jobs.context import Context
+from tests.api.conftest import Call, a_call, a_row
+
+
+@pytest.fixture
+def token(call: Call) -> str:
+    """What the command of a waiting host holds."""
+    row = {k: v for k, v in a_row().items() if k not in ("account", "port", "auth_type")}
+    assert call("/api/job/install/", a_call({**row, "is_manual": True}))["result"]
+    command = command_of(call)
+    found = re.fullmatch(
+        r"curl -fsS 'http://localhost/backend/tools/install/\?token=([\w-]+)' \| sudo python3 -",
+        command,
+    )
+    assert found, command
+    return found[1]
+
+
+def command_of(call: Call) -> str:
+    (solution,) = call("/api/job/1/get_job_commands/", {"bk_host_id": 1})["data"]["solutions"]
+    assert solution["type"] == "shell"
+    return str(solution["steps"][0]["contents"][0]["text"])
+
+
+def status_of(call: Call) -> tuple[str, str]:
+    data = call("/api/job/1/details/")["data"]
+    return data["job_type"], data["list"][0]["status"]
+
+
+def report(client: FlaskClient, token: str, *logs: dict[str, Any]) -> Any:
+    return client.post("/backend/report_log/", json={"token": token, "logs": list(logs)})
+
+
+def test_the_program_is_one_and_names_the_package(client: FlaskClient, token: str) -> None:
+    answer = client.get(f"/backend/tools/install/?token={token}")
+
+    assert answer.status_code == 200
+    compile(answer.text, "installer", "exec")
+
+
+def test_a_wrong_token_gets_no_program(client: FlaskClient, token: str) -> None:
+    answer = client.get("/backend/tools/install/?token=nobodys")
+
+    assert answer.status_code == 403
+    assert "token" in answer.text
+
+
+def test_the_report_ends_the_job(client: FlaskClient, call: Call, token: str) -> None:
+    assert status_of(call) == ("MANUAL_INSTALL_AGENT", "RUNNING")
+
+    release = {"version": "1.0.0"}
+    done = {"step": "install", "status": "DONE", "log": "ok", "after": {"release": release}}
+    answer = report(client, token, {"step": "check", "log": "fine"}, done)
+
+    assert answer.get_json() == {}
+    assert status_of(call) == ("MANUAL_INSTALL_AGENT", "SUCCESS")
+    assert call("/api/job/1/get_job_commands/", {"bk_host_id": 1})["data"] == {"status": "PENDING"}
+
+
+def test_a_failure_is_reported_with_what_happened(
+    client: FlaskClient, call: Call, token: str
+) -> None:
+    report(client, token, {"status": "FAILED", "log": "no space left", "cause": "disk_full"})
+
+    row = call("/api/job/1/details/")["data"]["list"][0]
+    assert (row["status"], row["cause"]) == ("FAILED", "disk_full")
+    (step,) = call("/api/job/1/log/", {"instance_id": row["instance_id"]})["data"]
+    assert step["status"] == "FAILED"
+    assert "no space left" in step["log"]
+
+
+def test_a_new_command_makes_the_old_one_worthless(
+    client: FlaskClient, call: Call, token: str
+) -> None:
+    command_of(call)
+
+    assert client.get(f"/backend/tools/install/?token={token}").status_code == 403
+
+
+def test_a_reader_gets_no_command(ctx: Context, call: Call, token: str) -> None:
+    said = call("/api/job/1/get_job_commands/", {"bk_host_id": 1}, code="reader")
+
+    assert said["code"] == "9900403"
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["1.0.0", [1], {"release": "1.0.0"}, {"cpu_arch": {"x": 1}}, {"release": {"version": [1]}}],
+)
+def test_a_report_of_another_shape_is_refused_and_the_host_waits_on(
+    client: FlaskClient, call: Call, token: str, after: Any
+) -> None:
+    said = report(client, token, {"status": "DONE", "after": after}).get_json()
+
+    assert (said["result"], said["code"]) == (False, 3800001)
+    assert said["message"].startswith("logs.0.after")
+    assert status_of(call) == ("MANUAL_INSTALL_AGENT", "RUNNING")
