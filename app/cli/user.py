@@ -1,0 +1,65 @@
+"""hostler user: the people who sign in to the console and to OCP's task API."""
+
+import click
+
+from app.access import users
+from app.access.caller import Role
+from app.cli.here import open_here
+from app.models.base import reading, transaction
+
+
+def ask() -> str:
+    """A password, typed twice; never an argument, which others on this machine could see."""
+    typed: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return typed
+
+
+@click.group()
+def user() -> None:
+    """People who sign in with a name and a password."""
+
+
+@user.command()
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role]),
+    default=Role.VIEWER.value,
+    show_default=True,
+)
+@click.option("--business", "businesses", type=int, multiple=True, help="Only these; default: all.")
+def add(name: str, role: str, businesses: tuple[int, ...]) -> None:
+    """Add a person; the password is asked for."""
+    secret = ask()
+    with transaction(open_here().engine) as session:
+        users.create_user(session, name, secret, role, businesses or None)
+    click.echo(f"added {name}")
+
+
+@user.command("list")
+def list_() -> None:
+    """The people there are."""
+    with reading(open_here().engine) as session:
+        for row in users.list_users(session):
+            scope = "all" if row.businesses is None else ",".join(map(str, row.businesses))
+            state = "" if row.is_active else "\tclosed"
+            click.echo(f"{row.name}\t{row.role}\tbusinesses: {scope}{state}")
+
+
+@user.command()
+@click.argument("name")
+def password(name: str) -> None:
+    """Give somebody another password; open sessions of theirs end."""
+    secret = ask()
+    with transaction(open_here().engine) as session:
+        users.change_password(session, name, secret)
+    click.echo(f"changed the password of {name}")
+
+
+@user.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Remove a person; they cannot sign in from now on."""
+    with transaction(open_here().engine) as session:
+        users.remove_user(session, name)
+    click.echo(f"removed {name}")

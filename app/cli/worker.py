@@ -1,0 +1,16 @@
+"""hostler worker: take runs from the queue and execute them."""
+
+import click
+
+from app.jobs.context import open_context
+from app.log import configure_logging
+from app.settings import Settings
+from app.worker import run_worker
+
+
+@click.command()
+def worker() -> None:
+    """Execute runs, one at a time, until stopped."""
+    settings = Settings.from_env()
+    configure_logging(settings.log_level)
+    run_worker(open_context(settings))

@@ -1,0 +1,19 @@
+"""Run a supervisor over the programs given as JSON, and print what it says and the pids."""
+
+import json
+import sys
+
+from app.supervise import Program, Supervisor
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+programs = [Program(**{**p, "command": tuple(p["command"])}) for p in json.loads(sys.argv[1])]
+supervisor = Supervisor(programs, say)
+supervisor.run(
+    is_ready=lambda: all(child.pid for child in supervisor.children),
+    on_ready=lambda: say("pids " + " ".join(str(child.pid) for child in supervisor.children)),
+)
+say("stopped")

@@ -1,0 +1,113 @@
+"""The supervisor starts, restarts and stops real processes, and none outlives it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+SLEEP = ["sleep", "1000"]
+STUBBORN = [sys.executable, "-c", "import signal; signal.signal(15, 1); print('deaf', flush=1)"
+            "; signal.pause()"]  # fmt: skip
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def supervise() -> Iterator[Start]:
+    started = []
+
+    def start(*programs: dict[str, Any]) -> subprocess.Popen[str]:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "tests.cli.supervised", json.dumps(programs)],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(supervisor)
+        return supervisor
+
+    yield start
+    for supervisor in started:
+        supervisor.kill()
+        supervisor.communicate()
+
+
+def read_until(supervisor: subprocess.Popen[str], word: str) -> str:
+    assert supervisor.stdout
+    return next(line for line in supervisor.stdout if word in line)
+
+
+def pids_of(supervisor: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [psutil.Process(int(pid)) for pid in read_until(supervisor, "pids").split()[1:]]
+
+
+def test_a_killed_program_is_started_again_and_it_says_so(supervise: Start) -> None:
+    supervisor = supervise({"name": "sleeper", "command": SLEEP})
+    [sleeper] = pids_of(supervisor)
+    sleeper.kill()
+    assert "sleeper was killed by SIGKILL; starting it again in 0.5 s" in read_until(
+        supervisor, "again"
+    )
+    sleeper.wait(5)
+    [again] = wait_for(lambda: psutil.Process(supervisor.pid).children())
+    assert again.pid != sleeper.pid
+
+
+def test_a_stop_signal_ends_everything_even_what_does_not_listen(supervise: Start) -> None:
+    supervisor = supervise(
+        {"name": "sleeper", "command": SLEEP},
+        {"name": "stubborn", "command": STUBBORN, "patience": 0.5},
+    )
+    processes = pids_of(supervisor)
+    read_until(supervisor, "deaf")
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(10) == 0
+    assert not any(process.is_running() for process in processes)
+
+
+def test_programs_of_a_lower_rank_are_stopped_first(supervise: Start) -> None:
+    tell = "trap 'echo {0} ends; exit' TERM; echo {0} up; while :; do read -t 1 <> <(:); done"
+    supervisor = supervise(
+        {"name": "last", "command": ["bash", "-c", tell.format("last")], "rank": 2},
+        {"name": "first", "command": ["bash", "-c", tell.format("first")], "rank": 1},
+    )
+    read_until(supervisor, " up"), read_until(supervisor, " up")
+    supervisor.send_signal(signal.SIGINT)
+    assert [read_until(supervisor, "ends").split()[0] for _ in range(2)] == ["first", "last"]
+
+
+def test_nothing_survives_a_killed_supervisor(supervise: Start) -> None:
+    supervisor = supervise({"name": "a", "command": SLEEP}, {"name": "b", "command": SLEEP})
+    processes = pids_of(supervisor)
+    supervisor.kill()
+    _, alive = psutil.wait_procs(processes, timeout=5)
+    assert alive == []
+
+
+def test_what_a_dead_program_left_behind_is_ended(supervise: Start) -> None:
+    parent = ["bash", "-c", "sleep 1000 & echo left $!; wait"]
+    supervisor = supervise({"name": "parent", "command": parent})
+    leftover = psutil.Process(int(read_until(supervisor, "left").split()[1]))
+    os.kill(leftover.ppid(), signal.SIGKILL)
+    leftover.wait(5)
+
+
+def test_an_errand_runs_once(supervise: Start) -> None:
+    supervisor = supervise(
+        {"name": "errand", "command": ["bash", "-c", "exit 3"], "is_errand": True}
+    )
+    assert read_until(supervisor, "errand") == "errand exited with 3\n"
+    assert psutil.Process(supervisor.pid).children() == []
+
+
+def wait_for(look: Callable[[], list[psutil.Process]], seconds: float = 5) -> list[psutil.Process]:
+    """What a look shows as soon as it shows something."""
+    for _ in range(int(seconds / 0.05)):
+        if found := look():
+            return found
+        signal.sigtimedwait([], 0.05)
+    raise AssertionError(f"still nothing after {seconds} s")
