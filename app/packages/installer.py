@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-ROLE_CODE = Path(__file__).resolve().parents[2] / "roles/package/module_utils/hostler"
+ROLE_CODE = Path(__file__).resolve().parents[2] / "roles/package/files/hostler"
 
 PROGRAM = '''\
 """Hostler: install this host. Run me as root: python3 - <me."""

@@ -112,7 +112,7 @@ def test_the_package_role_tells_the_phases_of_every_action() -> None:
         for actions, cell in rows("What it does", "Action", page)
         for action in ticked(actions)
     }
-    tree = ast.parse((CHECKOUT / "roles/package/module_utils/hostler/work.py").read_text())
+    tree = ast.parse((CHECKOUT / "roles/package/files/hostler/work.py").read_text())
     tables = {ast.unparse(n.targets[0]): n.value for n in tree.body if isinstance(n, ast.Assign)}
     phases = ast.unparse(tables["PHASES"]).replace("DEPLOY", ast.unparse(tables["DEPLOY"]))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-MODULE_UTILS = CHECKOUT / "roles/package/module_utils"
+ROLE_CODE = CHECKOUT / "roles/package/files"
 
 # What a host has: outside any virtual environment, and for every account.
 PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
@@ -78,7 +78,7 @@ class Host:
             stderr=subprocess.PIPE,
             text=True,
             user=user,
-            env={**self.environment, "PYTHONPATH": str(MODULE_UTILS), **CLEAN},
+            env={**self.environment, "PYTHONPATH": str(ROLE_CODE), **CLEAN},
         )
         self.begun.append(process)
         assert process.stdin

@@ -99,6 +99,18 @@ def test_a_package_file_that_is_not_there_is_named(host: Host) -> None:
     assert "There is no package /nowhere/agent.tar.gz" in result["msg"]
 
 
+def test_a_host_runs_the_python_its_inventory_names(host: Host) -> None:
+    result = host.playbook("import_agent", ansible_python_interpreter="/nowhere/python3")
+
+    assert "'/nowhere/python3' was not found" in result["msg"]
+
+
+def test_an_argument_of_the_wrong_type_is_named(host: Host) -> None:
+    result = host.playbook("import_agent", hostler_token="none of ours")
+
+    assert "argument 'token' is of type" in result["msg"]
+
+
 def test_releasing_by_hand_says_who_was_there(host: Host) -> None:
     token = {"origin": "here", "fence": 3, "run": 3, "task": 1, "attempt": 1}
 

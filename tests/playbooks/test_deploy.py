@@ -232,6 +232,13 @@ def test_uninstall_leaves_nothing(host: Host, package: Package) -> None:
     assert not host.perform("uninstall")["changed"]
 
 
+def test_an_action_that_is_none_is_refused(host: Host) -> None:
+    result = host.perform("rebuild")
+
+    assert result["cause"] == "task_failed"
+    assert "no action 'rebuild'; there are: install, upgrade" in result["reason"]
+
+
 def test_detect_says_what_is_there(host: Host, package: Package) -> None:
     assert host.perform("detect")["after"]["release"] is None
     host.perform("install", package_file=package("1.0"))

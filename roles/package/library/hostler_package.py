@@ -1,5 +1,9 @@
-#!/usr/bin/python3
-"""Put a package on a host, keep it running, or take it away: one call per host."""
+#!/usr/bin/python
+"""Put a package on a host, keep it running, or take it away: one call per host.
+
+This file is what `ansible-doc` shows. The plugin of the same name in action_plugins/ sends
+files/hostler in its place, with the arguments: <<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>.
+"""
 
 DOCUMENTATION = r"""
 ---
@@ -115,55 +119,3 @@ holder:
   type: str
   returned: on release
 """
-
-import os
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.hostler.watch import Watch
-from ansible.module_utils.hostler.work import PHASES, perform
-
-
-def main():
-    module = AnsibleModule(
-        argument_spec={
-            "action": {"type": "str", "required": True, "choices": list(PHASES)},
-            "name": {"type": "str", "default": "agent"},
-            "token": {"type": "dict", "no_log": False},
-            "packages": {"type": "list", "elements": "dict"},
-            "package_file": {"type": "path"},
-            "setup_path": {"type": "str", "default": "/opt/hostler"},
-            "config": {"type": "dict"},
-            "fresh": {"type": "bool", "default": False},
-            "standing_key": {"type": "str", "no_log": False},
-            "account": {"type": "str"},
-            "deadline": {"type": "int"},
-            "service_manager": {
-                "type": "str",
-                "default": "auto",
-                "choices": ["auto", "systemd", "process"],
-            },
-        },
-        supports_check_mode=True,
-    )
-    watch = Watch(module.params["deadline"])
-    watch.listen()
-    result = perform(module.params, module.check_mode, watch)
-    if not module._diff:
-        del result["diff"]
-    # Ansible would send every argument back, manifests and all
-    result["invocation"] = {"module_args": {"action": module.params["action"]}}
-    answer(module, result)
-
-
-def answer(module, result):
-    """Tell whoever still listens; when nobody does, end quietly: the work is put back already."""
-    try:
-        if result["cause"]:
-            module.fail_json(**result)
-        module.exit_json(**result)
-    except BrokenPipeError:
-        os._exit(1)  # a normal exit would try to write once more
-
-
-if __name__ == "__main__":
-    main()

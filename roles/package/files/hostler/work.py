@@ -4,9 +4,9 @@ import hashlib
 import http.client
 import json
 import os
-import platform
 import re
 import socket
+import sys
 import time
 
 from . import archive, files, keys, processes, render, services
@@ -95,7 +95,7 @@ class Work:
     def perform(self):
         failure = None
         try:
-            for key in PHASES[self.action]:
+            for key in _phases_of(self.action):
                 self._phase(key)
             self._keep()
         except Exception as error:
@@ -176,7 +176,7 @@ class Work:
         return dict(
             self._snapshot(state),
             pid=state.pid,
-            cpu_arch=platform.machine(),
+            cpu_arch=os.uname().machine,
             os_version=_os_version(),
             hostname=socket.gethostname(),
         )
@@ -272,7 +272,7 @@ class Work:
         self.was_pending = os.path.exists(self.place.pending)
         installed = _release_at(self.place.current)
         self.manifest = installed["manifest"] if installed else None
-        self.say(f"{_os_version()} on {platform.machine()}, Python {platform.python_version()}.")
+        self.say(f"{_os_version()} on {os.uname().machine}, Python {sys.version.split()[0]}.")
         if not installed:
             self.say(f"No {self.place.name} is installed in {self.place.base}.")
         else:
@@ -728,6 +728,15 @@ class Work:
                 files.remove(os.path.join(self.place.releases, name))
 
 
+def _phases_of(action):
+    if action not in PHASES:
+        raise Failure(
+            "task_failed",
+            "There is no action {!r}; there are: {}.".format(action, ", ".join(PHASES)),
+        )
+    return PHASES[action]
+
+
 def lock_folder(place):
     """Where the lock is: only root can make things in /run, so nobody else can hold it."""
     if place.root or os.geteuid() == 0:
@@ -796,16 +805,16 @@ def _described(path):
 
 def _fitting(candidates, name):
     """The candidate for this os and cpu."""
-    here = CPUS.get(platform.machine(), platform.machine())
+    here = CPUS.get(os.uname().machine, os.uname().machine)
     for package in candidates:
         cpu = CPUS.get(package["cpu"], package["cpu"])
-        if cpu == here and str(package["os"]).upper() == platform.system().upper():
+        if cpu == here and str(package["os"]).upper() == os.uname().sysname.upper():
             return _checked(package)
     there = ", ".join(sorted({"{}/{}".format(item["os"], item["cpu"]) for item in candidates}))
     raise Failure(
         "no_package",
         "This host is {}/{}, and there is no {} package for that (there are: {}). Add one with: "
-        "hostler package add".format(platform.system().upper(), here, name, there or "none"),
+        "hostler package add".format(os.uname().sysname.upper(), here, name, there or "none"),
     )
 
 
@@ -841,5 +850,5 @@ def _os_version():
         with open("/etc/os-release") as file:
             names = dict(line.rstrip().partition("=")[::2] for line in file)
     except OSError:
-        return platform.release()
-    return names.get("PRETTY_NAME", "").strip('"') or platform.release()
+        return os.uname().release
+    return names.get("PRETTY_NAME", "").strip('"') or os.uname().release
