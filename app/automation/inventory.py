@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-import math
+import json
 import os
 import re
 import shlex
@@ -73,7 +73,7 @@ def write_inventory(
     *,
     quick_handshake: bool = True,
 ) -> Path:
-    """Write hosts.yml, keys and passwords into the private folder; return the inventory's path."""
+    """Write hosts.json, keys and passwords into the private folder; return the inventory's path."""
     for name in ("cp", "key", "password", "ssh"):
         (folder / name).mkdir(mode=0o700)
     (folder / "ssh" / "askpass").symlink_to(PROGRAMS / "askpass")
@@ -84,7 +84,7 @@ def write_inventory(
     common = _common_values(machines)
     hosts = {machine.name: _host_variables(folder, machine, common) for machine in machines}
     text = _template().render(shared=_checked_names(shared) | common, hosts=hosts)
-    return write_private(folder / "hosts.yml", text)
+    return write_private(folder / "hosts.json", text)
 
 
 def _common_values(machines: Iterable[Machine]) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _common_values(machines: Iterable[Machine]) -> dict[str, Any]:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    return one is other or literal(one) == literal(other)  # 1 equals True, and is not the same
+    return one is other or as_data(one) == as_data(other)  # 1 equals True, and is not the same
 
 
 def write_limit(folder: Path, host_ids: Iterable[int]) -> Path:
@@ -326,7 +326,7 @@ def _checked_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return dict(values)
 
 
-# --- YAML ---------------------------------------------------------------------------------------
+# --- JSON ---------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -334,63 +334,47 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701  (YAML, and every value passes through literal)
+        autoescape=False,  # noqa: S701  (JSON, and every value passes through as_data)
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["literal"] = literal
-    return environment.get_template("hosts.yml.j2")
+    environment.filters["as_data"] = as_data
+    return environment.get_template("hosts.json.j2")
 
 
-def literal(value: Any) -> str:
-    """One line of YAML that reads back as exactly this value.
+def as_data(value: Any) -> str:
+    """One line of JSON that Ansible reads back as exactly this value, and never evaluates."""
+    return json.dumps(_as_data(value))
 
-    hosts.yml.j2 puts all of them below an !unsafe mapping, so Ansible never evaluates them. The tag
-    cannot stand at a single string: Ansible then forgets the quotes and reads "yes" as true.
-    """
+
+def _as_data(value: Any) -> Any:
     match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return quoted(value)
+        case None | bool() | float():
+            return value
         case int():
-            return str(int(value))
-        case float():
-            return _float(value)
+            return int(value)
+        case str():
+            return {f"{MEANING}unsafe": _whole(value)}
         case Mapping():
-            pairs = (f"? {literal(str(key))} : {literal(item)}" for key, item in value.items())
-            return "{" + ", ".join(pairs) + "}"
+            return {_key_of(str(key)): _as_data(item) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
-            return "[" + ", ".join(literal(item) for item in value) + "]"
+            return [_as_data(item) for item in value]
     raise TypeError(f"{type(value).__name__} cannot be given to a playbook.")
 
 
-def _float(value: float) -> str:
-    if math.isnan(value):
-        return ".nan"
-    if math.isinf(value):
-        return ".inf" if value > 0 else "-.inf"
-    mantissa, exponent, power = repr(value).partition("e")
-    if "." not in mantissa:
-        mantissa += ".0"  # without a point YAML 1.1 takes 1e+16 for a word
-    return mantissa + exponent + power
+MEANING = "__ansible_"  # a mapping with such a key means something else to Ansible
 
 
-def quoted(text: str) -> str:
-    """A double-quoted YAML scalar of plain ASCII."""
-    return '"' + UNSAFE_IN_YAML.sub(_escape, text) + '"'
+def _key_of(key: str) -> str:
+    if key.startswith(MEANING):
+        raise ValueError(f"{key!r} cannot be a key of what a playbook is given.")
+    return _whole(key)
 
 
-UNSAFE_IN_YAML = re.compile(r"[^ !#-\[\]-~]")
+def _whole(text: str) -> str:
+    """The text without half characters, which UTF-8 has no way to say."""
+    return HALF.sub("\ufffd", text)
 
 
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xD800 <= code <= 0xDFFF:
-        code = 0xFFFD  # half a character: YAML has no way to say it, and neither has UTF-8
-    if code <= 0xFF:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+HALF = re.compile("[\ud800-\udfff]")

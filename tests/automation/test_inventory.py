@@ -18,7 +18,7 @@ from app.automation.inventory import (
     Jump,
     Login,
     Machine,
-    literal,
+    as_data,
     write_inventory,
     write_limit,
 )
@@ -129,13 +129,23 @@ def test_half_characters_do_not_spoil_the_file(folder: Path) -> None:
     assert as_ansible_sees(path)["odd"] == "a\ufffdb"
 
 
-def test_not_a_number() -> None:
-    assert (literal(math.nan), literal(math.inf), literal(1e16)) == (".nan", ".inf", "1.0e+16")
+def test_numbers_beyond_those_of_json_survive(folder: Path) -> None:
+    path = write_inventory(folder, [machine(values={"odd": [math.inf, 1e16, math.nan]})], {})
+
+    *known, unknown = as_ansible_sees(path)["odd"]
+    assert known == [math.inf, 1e16]
+    assert math.isnan(unknown)
+
+
+@pytest.mark.parametrize("key", ["__ansible_unsafe", "__ansible_vault", "__ansible_type"])
+def test_a_key_that_means_something_to_ansible_is_refused(folder: Path, key: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a key"):
+        write_inventory(folder, [machine(values={"deep": [{key: "x"}]})], {})
 
 
 def test_what_is_no_data_is_refused() -> None:
     with pytest.raises(TypeError, match="object cannot be given to a playbook"):
-        literal(object())
+        as_data(object())
 
 
 @pytest.mark.parametrize("name", ["ansible_host", "a b", "x.y", "{{ x }}", "Évil", ""])

@@ -115,7 +115,7 @@ def folder_of(root: Path, name: str, owner: str) -> Path:
     folder = root / name
     folder.mkdir()
     (folder / "owner").write_text(owner)
-    (folder / "hosts.yml").write_text("secret")
+    (folder / "hosts.json").write_text("secret")
     return folder
 
 

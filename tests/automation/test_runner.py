@@ -201,14 +201,14 @@ def test_the_folder_is_private_while_it_lasts(root: Path) -> None:
     def look(_event: Event) -> None:
         [folder] = root.iterdir()
         modes["folder"] = stat.filemode(folder.stat().st_mode)
-        for path in (folder / "hosts.yml", folder / "limit", *folder.glob("password/*")):
+        for path in (folder / "hosts.json", folder / "limit", *folder.glob("password/*")):
             modes[path.name] = stat.filemode(path.stat().st_mode)
 
     machine = replace(local(1), login=Login(account="root", password="hush"))
     a_run(root, "local", machine).run(look)
 
     assert modes.pop("folder") == "drwx------"
-    assert modes == dict.fromkeys(["hosts.yml", "limit", "host_1"], "-rw-------")
+    assert modes == dict.fromkeys(["hosts.json", "limit", "host_1"], "-rw-------")
 
 
 # --- Trouble on our side --------------------------------------------------------------------
