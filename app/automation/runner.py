@@ -46,6 +46,7 @@ class Play:
     shared: Mapping[str, Any]
     forks: int
     timeout: timedelta
+    host_timeout: timedelta  # for each host's task, connecting and putting back included
 
     def __post_init__(self) -> None:
         if not self.limit:
@@ -162,6 +163,7 @@ class PlaybookRun:
                 "HOME": str(folder),
                 "ANSIBLE_HOME": str(folder / "ansible"),
                 "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+                "ANSIBLE_TASK_TIMEOUT": str(int(self.play.host_timeout.total_seconds())),
                 "HOSTLER_RUN": str(self.play.run_id),
                 "HOSTLER_FOLDER": str(folder),
                 "HOSTLER_PARENT": str(os.getpid()),
@@ -298,6 +300,7 @@ ANSIBLE_SETTINGS = {
     "ANSIBLE_PIPELINING": "true",
     "ANSIBLE_SSH_RETRIES": "0",
     "ANSIBLE_GATHERING": "explicit",
+    "ANSIBLE_VARS_ENABLED": "",  # no group_vars and host_vars: it would look for every host's
     "ANSIBLE_CACHE_PLUGIN": "memory",
     "ANSIBLE_RETRY_FILES_ENABLED": "false",
     "ANSIBLE_NOCOLOR": "true",

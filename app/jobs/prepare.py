@@ -142,6 +142,7 @@ def _play(
         shared=values.shared(),
         forks=forks_for(ctx, len(limit)),
         timeout=claim.job_type.timeout,
+        host_timeout=claim.job_type.host_deadline,
     )
 
 
@@ -170,7 +171,6 @@ class _Values:
     def shared(self) -> dict[str, Any]:
         return {
             "hostler_token": token_of(self.session, self.claim),
-            "package_deadline": int(self.claim.job_type.host_deadline.total_seconds()),
             "hostler_service_manager": self.ctx.settings.service_manager,
         }
 

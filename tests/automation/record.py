@@ -45,6 +45,7 @@ def play(playbook: str, *machines: Machine, **values: Any) -> Play:
         shared=values,
         forks=10,
         timeout=timedelta(seconds=60),
+        host_timeout=timedelta(seconds=60),
     )
 
 

@@ -97,6 +97,7 @@ def play_bare(
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="hb-") as name:
         folder = Path(name)
         inventory = write_inventory(folder, play.machines, play.shared)
+        timeout = {"ANSIBLE_TASK_TIMEOUT": str(int(play.host_timeout.total_seconds()))}
         limit = write_limit(folder, play.limit)
         began = time.monotonic()
         done = subprocess.run(
@@ -106,7 +107,7 @@ def play_bare(
                 str(playbook),
             ],
             cwd=CHECKOUT,
-            env=_environment(folder) | settings,
+            env=_environment(folder) | timeout | settings,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )

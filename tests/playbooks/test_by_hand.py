@@ -108,7 +108,7 @@ def test_a_host_runs_the_python_its_inventory_names(host: Host) -> None:
 def test_an_argument_of_the_wrong_type_is_named(host: Host) -> None:
     result = host.playbook("import_agent", hostler_token="none of ours")
 
-    assert "argument 'token' is of type" in result["msg"]
+    assert "token is 'none of ours', which is no mapping." in result["msg"]
 
 
 def test_releasing_by_hand_says_who_was_there(host: Host) -> None:
