@@ -28,7 +28,7 @@ class Settings:
     fork_memory_mib: int = 40  # measured resident memory of one fork
     slice_size: int = 0  # 0: what the job type says
     run_dir: Path = Path("/dev/shm")  # noqa: S108 - tmpfs; each run makes a private folder in it
-    quick_handshake: bool = True  # no sntrup761: 57 ms of CPU a host; off restores ssh's own order
+    quick_handshake: bool = True  # off: ssh's own order, which costs a host 50 ms more
     remote_python: str = "/usr/bin/python3"
     service_manager: str = "auto"
     setup_path: str = "/opt/hostler"

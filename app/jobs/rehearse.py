@@ -12,6 +12,7 @@ from sqlalchemy import Engine, select
 
 from app.access.redact import Redactor
 from app.automation.events import Event, HostResult, HostStarted, Output, Verdict
+from app.automation.inventory import quick_options
 from app.domain.commands import AuthType, HostSpec, LoginSpec, NextStage, SubmitJob
 from app.jobs.claim import Claim, claim_run
 from app.jobs.context import Context
@@ -29,6 +30,7 @@ OWNER = "rehearsal"
 
 def rehearse(ctx: Context) -> None:
     """Submit, claim, prepare, record and settle in a transaction that is never committed."""
+    quick_options()
     with ctx.engine.connect() as connection:
         everything = connection.begin()
         try:

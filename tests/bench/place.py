@@ -30,7 +30,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 CACHE = CHECKOUT / ".cache" / "bench"
 MANIFEST = CHECKOUT / "app/packages/manifests/prometheus-node-exporter/hostler-package.yaml"
 IDLE = 1.0  # seconds; the server closes a connection after two
-LOOK = 0.5  # seconds between two looks at a job, as a client would
+LOOK = 0.5  # seconds between two looks at a job, to see its end soon
 
 
 class Place:
@@ -124,7 +124,7 @@ class Asked:
         body = {"job_type": "INSTALL_AGENT", "hosts": [lab_row(host) for host in hosts]}
         return int(self.call("/api/job/install/", body)["job_id"])
 
-    def finish(self, job_id: int, within: float = 1800) -> str:
+    def finish(self, job_id: int, within: float = 1800, look: float = LOOK) -> str:
         """Look at the job as a client does until it is over; its status."""
         deadline = time.monotonic() + within
         while True:
@@ -133,7 +133,7 @@ class Asked:
                 return str(said["status"])
             if time.monotonic() > deadline:
                 raise RuntimeError(self.describe(job_id))
-            time.sleep(LOOK)
+            time.sleep(look)
 
     def is_idle(self) -> bool:
         """Whether no run has a process any more."""
@@ -145,12 +145,12 @@ class Asked:
         lines = [line for line in lines if ": success " not in line]
         return "\n".join(line[:300] for line in [*lines[:8], *lines[-8:]])
 
-    def must_succeed(self, job_id: int, spared: float = 0.0) -> int:
+    def must_succeed(self, job_id: int, spared: float = 0.0, look: float = LOOK) -> int:
         """An error unless all but this share of the hosts succeed; how many failed.
 
         On a machine that is busy with other things a few of hundreds are given up, rightly.
         """
-        self.finish(job_id)
+        self.finish(job_id, look=look)
         counts = self.installation.job(job_id).counts
         if counts["failed"] > spared * sum(counts.values()):
             raise RuntimeError(self.describe(job_id))
