@@ -1,6 +1,7 @@
 """Write down what happens in a run while it happens: parts, steps, events and the log."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ from app.models.rows import insert_rows, store_rows
 from app.models.work import LogChunk, Part, Run, StepRow
 
 BATCH = 500  # events in one transaction, when they come faster than they are written
-INTERVAL = 0.2  # seconds an event waits at most
+INTERVAL = 0.2  # seconds an event waits before it is written
+LONGEST = 1.0  # the same where writing is slow
+SHARE = 100  # as many times as long as the last writing took the next one waits: 1 % of a core
 STEP: Table = StepRow.__table__  # type: ignore[assignment]  # rows: an object each is too slow
 LOG_LIMIT = 64 * 1024  # characters of one step's log
 STEP_STATUS = {
@@ -58,7 +61,7 @@ class Recorder:
         self._thread.start()
 
     def take(self, event: Event) -> None:
-        """Remember this event; it is written within a fifth of a second."""
+        """Remember this event; it is written within a second, mostly a fifth of one."""
         if isinstance(event, HostStarted | HostResult | Output):
             self._events.append(event)
             if len(self._events) >= BATCH:
@@ -74,10 +77,13 @@ class Recorder:
 
     def _write_all(self) -> None:
         try:
+            interval = INTERVAL
             while not (self._closing and not self._events):
-                self._wake.wait(INTERVAL)
+                self._wake.wait(interval)
                 self._wake.clear()
+                began = time.monotonic()
                 self._write_batch()
+                interval = min(max(INTERVAL, SHARE * (time.monotonic() - began)), LONGEST)
         except Exception as trouble:
             self._trouble = trouble
             self.on_fenced()

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, select, update
 
 from app.domain.states import RunStatus
 from app.jobs.claim import HELD, Claim
@@ -58,17 +58,16 @@ class Watch:
 
     def _look(self) -> None:
         with reading(self.ctx.engine) as session:
-            run = session.get_one(Run, self.claim.run_id)
-            asked = set(
-                session.scalars(
-                    select(RunPart.host_id).where(
-                        RunPart.run_id == self.claim.run_id, RunPart.stop_requested
-                    )
-                )
-            )
-        if run.owner != self.claim.owner or run.status not in HELD:
+            rows = session.execute(
+                select(Run.owner, Run.status, RunPart.host_id)
+                .outerjoin(RunPart, and_(RunPart.run_id == Run.id, RunPart.stop_requested))
+                .where(Run.id == self.claim.run_id)
+            ).all()
+        owner, status, _ = rows[0]
+        asked = {host_id for _, _, host_id in rows if host_id is not None}
+        if owner != self.claim.owner or status not in HELD:
             self._lose()
-        elif run.status is RunStatus.CANCELING and not self.stop_requested:
+        elif status is RunStatus.CANCELING and not self.stop_requested:
             self.stop_requested = True
             self.stop()
         elif new := asked - self.stopped_hosts:
