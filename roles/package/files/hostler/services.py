@@ -80,22 +80,27 @@ WantedBy=multi-user.target
         )
 
     def define(self):
-        """Let systemd read the unit again; enabling reloads as well."""
-        if not os.path.exists(self.path) or os.path.islink(self.wanted):
+        """Let systemd know the unit as its file is now."""
+        if os.path.exists(self.path) and not os.path.islink(self.wanted):
+            self._call("enable", "--no-reload", self.unit)
+        if self._is_stale():
             self._call("daemon-reload")
-        else:
-            self._call("enable", self.unit)
+
+    def _is_stale(self):
+        """Reading everything again costs a host as much as the rest of an install."""
+        shown = self._show("LoadState,NeedDaemonReload")
+        is_known = shown.get("LoadState") == "loaded"
+        return is_known != os.path.exists(self.path) or shown.get("NeedDaemonReload") == "yes"
 
     def forget(self):
         """Before the unit's file goes."""
         if os.path.lexists(self.wanted):
-            self._call("disable", self.unit)
+            self._call("disable", "--no-reload", self.unit)
 
     def state(self):
         if not os.path.exists(self.path):
             return NOT_THERE
-        _, text = self._run("show", self.unit, "-p", "ActiveState,MainPID,ExecMainStatus,Result")
-        shown = dict(line.partition("=")[::2] for line in text.splitlines())
+        shown = self._show("ActiveState,MainPID,ExecMainStatus,Result")
         pid = int(shown.get("MainPID") or 0)
         if shown.get("ActiveState") in ("active", "reloading") and pid:
             return State(pid, processes.started_at(pid), f"it runs as process {pid}")
@@ -108,8 +113,10 @@ WantedBy=multi-user.target
         return State(None, None, how)
 
     def start(self):
-        self._run("reset-failed", self.unit)
-        self._call("restart", self.unit)
+        code, _ = self._run("restart", self.unit)
+        if code:  # perhaps because it was started too often
+            self.clear()
+            self._call("restart", self.unit)
 
     def stop(self, seconds):
         """Stop within so many seconds, whatever the unit allows itself."""
@@ -129,8 +136,7 @@ WantedBy=multi-user.target
         self._run("reset-failed", self.unit)
 
     def last_words(self):
-        _, text = self._run("show", self.unit, "-p", "InvocationID,ExecMainPID")
-        shown = dict(line.partition("=")[::2] for line in text.splitlines())
+        shown = self._show("InvocationID,ExecMainPID")
         only = ["-u" + self.unit]
         if shown.get("InvocationID"):
             # by pid too: of a program that ended at once the journal may know no more than that
@@ -152,6 +158,10 @@ WantedBy=multi-user.target
     @property
     def where_to_look(self):
         return "journalctl -u " + self.unit
+
+    def _show(self, properties):
+        _, text = self._run("show", self.unit, "-p", properties)
+        return dict(line.partition("=")[::2] for line in text.splitlines())
 
     def _run(self, *words):
         return self.watch.run(["systemctl", *words], 120)
