@@ -89,16 +89,19 @@ class Keeper:
         if not self._is_elected():
             return
         declare_lost(self.ctx, self.runs)
-        for chore in CHORES:
-            if self._is_due(chore):
-                chore.do(self.ctx)
+        for chore in self._due():
+            self._take(chore)
+            chore.do(self.ctx)
 
     def _is_elected(self) -> bool:
         with transaction(self.ctx.engine) as session:
-            insert_missing(session, Lease, [{"name": LEASE, "owner": self.name, "beat": 0}])
-            lease = session.scalars(
+            found = (
                 select(Lease).where(Lease.name == LEASE).execution_options(populate_existing=True)
-            ).one()
+            )
+            lease = session.scalars(found).first()
+            if lease is None:
+                insert_missing(session, Lease, [{"name": LEASE, "owner": self.name, "beat": 0}])
+                lease = session.scalars(found).one()
             if lease.owner != self.name and not self._rival_is_gone(lease):
                 return False
             return _renew(session, lease, self.name)
@@ -110,17 +113,18 @@ class Keeper:
             return False
         return at - self._seen[2] >= max(3 * self.ctx.settings.keeper_seconds, 5.0)
 
-    def _is_due(self, chore: Chore) -> bool:
+    def _due(self) -> list[Chore]:
         with reading(self.ctx.engine) as session:
-            duty = session.get(Duty, chore.name)
-        if duty is not None and duty.due_at > now():
-            return False
+            later = set(session.scalars(select(Duty.name).where(Duty.due_at > now())))
+        return [chore for chore in CHORES if chore.name not in later]
+
+    def _take(self, chore: Chore) -> None:
+        """The duty is due again in a while, also when doing it fails."""
         with transaction(self.ctx.engine) as session:
             insert_missing(session, Duty, [{"name": chore.name, "due_at": now()}])
             session.execute(
                 update(Duty).where(Duty.name == chore.name).values(due_at=now() + chore.every)
             )
-        return True
 
 
 def _renew(session: Session, lease: Lease, name: str) -> bool:
