@@ -71,8 +71,12 @@ class Installation:
         return found[0]
 
     def _children_with(self, part: str) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children()
-        return [child for child in children if part in " ".join(child.cmdline())]
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.Error):  # it may be ending at this moment
+                if part in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
 
     def process_ended_within(self, seconds: float) -> bool:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -193,9 +193,13 @@ class Installation:
 
     def playbook_of(self, run_id: int) -> int:
         """The ansible-playbook of this run: the first of its processes."""
-        processes = [p.pid for p in find_processes(run_id, self.run_folder) if not p.is_ssh]
-        assert processes, f"run {run_id} has no process"
-        return min(processes, key=lambda pid: psutil.Process(pid).create_time())
+        born = {}
+        for found in find_processes(run_id, self.run_folder):
+            with contextlib.suppress(psutil.Error):  # a host's worker may end at this moment
+                if not found.is_ssh:
+                    born[found.pid] = psutil.Process(found.pid).create_time()
+        assert born, f"run {run_id} has no process"
+        return min(born, key=lambda pid: born[pid])
 
     @property
     def run_folder(self) -> Path:

@@ -1,5 +1,6 @@
 """The playbooks by hand on real hosts with systemd: by key, by password, and through sudo."""
 
+import contextlib
 import json
 import os
 import signal
@@ -142,7 +143,8 @@ def test_a_run_whose_connections_are_killed_puts_back_what_was(
     with operator.begin("upgrade_agent", hostler_package_file=slow) as process:
         wait_for(lambda: all(current(host) == "2.0" for host in operator.hosts))
         for child in psutil.Process(process.pid).children(recursive=True):
-            child.send_signal(signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(signal.SIGKILL)
         process.kill()
         # the masters of the connections are no children of ansible-playbook any more
         kill_masters(operator)
@@ -201,7 +203,8 @@ def kill_masters(operator: Operator) -> None:
     folder = str(operator.folder / "cp")
     for process in psutil.process_iter(["cmdline"]):
         if any(folder in word for word in process.info["cmdline"] or ()):
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def wait_for(is_so: Callable[[], bool], seconds: float = 20) -> None:
