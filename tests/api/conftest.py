@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from app.access.wire_keys import ensure_wire_key
 from app.factory import create_app
 from app.jobs.context import Context
 from app.models.base import transaction
-from tests.jobs.conftest import ctx, install, redis_socket  # noqa: F401 - fixtures
+from tests.api.ocp import add_people
+from tests.jobs.conftest import ctx, install, prepare, redis_socket  # noqa: F401 - fixtures
 
 SECRET = "a-random-secret-of-the-caller"
 
@@ -23,15 +25,25 @@ def header(code: str = "flows", secret: str = SECRET, user: str = "alice") -> di
     return {"X-Bkapi-Authorization": json.dumps(said)}
 
 
-@pytest.fixture
-def client(ctx: Context) -> FlaskClient:  # noqa: F811
-    """A client after a first start, and programs that may call: flows, reader, scoped and boss."""
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a first start leaves, with programs and people; their slow hashes are made once."""
+    return prepare(tmp_path_factory.mktemp("prepared"), add_programs, add_people)
+
+
+def add_programs(ctx: Context) -> None:  # noqa: F811
+    """Programs that may call: flows, reader, scoped and boss."""
     with transaction(ctx.engine) as session:
         ensure_wire_key(session, ctx.vault)
         create_program(session, "flows", "operator", None, SECRET)
         create_program(session, "reader", "viewer", None, SECRET)
         create_program(session, "scoped", "operator", [2], SECRET)
         create_program(session, "boss", "admin", None, SECRET)
+
+
+@pytest.fixture
+def client(ctx: Context) -> FlaskClient:  # noqa: F811
+    """A client of an installation after its first start."""
     return create_app(ctx).test_client()
 
 

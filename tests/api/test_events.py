@@ -19,15 +19,14 @@ from app.models.base import now, reading, transaction
 from app.models.work import EventRow, Job
 from tests.api.conftest import SECRET, header
 from tests.api.given import play
-from tests.api.ocp import add_people, basic, submit_stages
+from tests.api.ocp import basic, submit_stages
 
 PATH = "/api/job/1/events/"
 HALF = {"10.9.0.1": "ok", "10.9.0.2": ["auth", "wrong password"]}
 
 
 @pytest.fixture
-def web(ctx: Context, client: FlaskClient) -> FlaskClient:
-    add_people(ctx)
+def web(client: FlaskClient) -> FlaskClient:
     return client
 
 

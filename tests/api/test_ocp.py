@@ -30,7 +30,7 @@ from app.models.base import reading
 from app.models.work import Run, Subtask
 from tests.api.conftest import header
 from tests.api.given import play
-from tests.api.ocp import TASKS, Ask, add_people, asker, basic, read, submit_stages
+from tests.api.ocp import TASKS, Ask, asker, basic, read, submit_stages
 from tests.jobs.conftest import claim_next, runs_of
 
 REFUSED = ["auth", "wrong password"]
@@ -39,7 +39,6 @@ HALF = {"10.9.0.1": "ok", "10.9.0.2": REFUSED}
 
 @pytest.fixture
 def web(ctx: Context) -> FlaskClient:
-    add_people(ctx)
     return create_app(ctx).test_client()
 
 

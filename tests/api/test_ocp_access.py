@@ -16,7 +16,7 @@ from app.factory import create_app
 from app.jobs.context import Context
 from app.models.base import now, transaction
 from tests.api.conftest import header
-from tests.api.ocp import TASKS, add_people, asker, basic, read, submit_stages
+from tests.api.ocp import TASKS, asker, basic, read, submit_stages
 
 # --- The examples of OCP's own documentation: what a client of theirs sends is what we accept
 
@@ -109,7 +109,6 @@ def test_a_request_on_the_wire_is_read_as_the_examples_say(
 
 @pytest.fixture
 def web(ctx: Context) -> FlaskClient:
-    add_people(ctx)
     return create_app(ctx).test_client()
 
 

@@ -12,7 +12,7 @@ from app.factory import create_app
 from app.jobs.context import Context
 from tests.api.fuzz import Photograph, fuzz, fuzz_badly, operations_of, published
 from tests.api.given import play
-from tests.api.ocp import TASKS, add_people, basic, submit_stages
+from tests.api.ocp import TASKS, basic, submit_stages
 
 MEANT = {"taskInstanceId": 1, "subtaskInstanceId": 1, "subtaskInstanceIds": "1"}
 
@@ -23,7 +23,6 @@ def ours(path: str) -> bool:
 
 @pytest.mark.slow
 def test_nothing_that_is_sent_breaks_it(ctx: Context) -> None:
-    add_people(ctx)
     submit_stages(ctx, 2, "INSTALL_AGENT", "RESTART_AGENT")
     play(ctx, {"10.9.0.1": "ok", "10.9.0.2": ["auth", "wrong password"]})
     app = create_app(ctx)
@@ -53,7 +52,6 @@ HOSTILE = ["0", "-1", "9" * 19, "9" * 40, "1e3", "１", "null", "a'b", "%00", ".
 
 @pytest.fixture
 def web(ctx: Context) -> FlaskClient:
-    add_people(ctx)
     submit_stages(ctx, 1, "INSTALL_AGENT")
     return create_app(ctx).test_client()
 

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from app.factory import create_app
 from app.jobs.context import Context
 from tests.api.given import play
-from tests.api.ocp import add_people, basic, submit_stages
+from tests.api.ocp import basic, submit_stages
 from tests.api.test_wire import _strict, compare, operation_of
 
 FOLDER = Path(__file__).parent.parent / "wire" / "ocp"
@@ -25,7 +25,6 @@ CASES = [
 
 @pytest.fixture
 def web(ctx: Context) -> FlaskClient:
-    add_people(ctx)
     return create_app(ctx).test_client()
 
 

@@ -30,15 +30,31 @@ def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.shutdown(save=False)
 
 
-@pytest.fixture
-def ctx(tmp_path: Path, redis_socket: str) -> Iterator[Context]:
-    """An installation nobody has used yet."""
-    settings = Settings(data_dir=tmp_path / "data", redis_url=f"unix://{redis_socket}")
-    ctx = open_context(settings)
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of an installation nobody has used yet; every test gets a copy."""
+    return prepare(tmp_path_factory.mktemp("prepared"))
+
+
+def prepare(folder: Path, *more: Callable[[Context], None]) -> Path:
+    """A first start in this folder, and whatever else is to be there."""
+    ctx = open_context(Settings(data_dir=folder))
     Base.metadata.create_all(ctx.engine)
     with transaction(ctx.engine) as session:
         ensure_first_zone(session)
         session.add(a_package())
+    for add in more:
+        add(ctx)
+    ctx.engine.dispose()
+    return folder
+
+
+@pytest.fixture
+def ctx(tmp_path: Path, prepared: Path, redis_socket: str) -> Iterator[Context]:
+    """An installation nobody has used yet."""
+    shutil.copytree(prepared, tmp_path / "data")
+    settings = Settings(data_dir=tmp_path / "data", redis_url=f"unix://{redis_socket}")
+    ctx = open_context(settings)
     ctx.queue.connection.flushall()
     yield ctx
     ctx.queue.connection.close()
