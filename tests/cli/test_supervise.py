@@ -32,7 +32,7 @@ def supervise() -> Iterator[Start]:
 
     yield start
     for supervisor in started:
-        supervisor.kill()
+        supervisor.terminate()  # a kill would leave what its programs started, with our pipe
         supervisor.communicate()
 
 
