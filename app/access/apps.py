@@ -59,36 +59,25 @@ def list_apps(session: Session) -> list[App]:
     return list(session.scalars(select(App).order_by(App.code)))
 
 
+def find_app(session: Session, code: str) -> App:
+    """The program of that code; raises NotFound when there is none."""
+    row = _find(session, code)
+    if row is None:
+        raise NotFound(f"There is no app {code}.")
+    return row
+
+
 def renew_app_secret(session: Session, code: str, secret: str | None = None) -> str:
     """Another secret for a program; the old one ends at once."""
     secret = _checked(secret)
-    _get(session, code).secret_hash = _hash(secret)
+    find_app(session, code).secret_hash = _hash(secret)
     session.flush()
     return secret
 
 
-def change_app(
-    session: Session,
-    code: str,
-    *,
-    role: str | None = None,
-    businesses: Iterable[int] | None = None,
-    all_businesses: bool = False,
-    is_active: bool | None = None,
-) -> App:
-    """Change what a program may do; what is not named stays."""
-    row = _get(session, code)
-    row.role = read_role(role) if role else row.role
-    row.is_active = row.is_active if is_active is None else is_active
-    if all_businesses or businesses is not None:
-        row.businesses = None if all_businesses else read_scope(businesses)
-    session.flush()
-    return row
-
-
 def remove_app(session: Session, code: str) -> None:
     """Forget a program and its secret; raises NotFound when there is none of that code."""
-    _get(session, code)
+    find_app(session, code)
     session.execute(delete(App).where(App.code == code))
 
 
@@ -115,10 +104,3 @@ def _hash(secret: str) -> str:
 
 def _find(session: Session, code: str) -> App | None:
     return session.scalar(select(App).where(App.code == code))
-
-
-def _get(session: Session, code: str) -> App:
-    row = _find(session, code)
-    if row is None:
-        raise NotFound(f"There is no app {code}.")
-    return row

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Literal
 
 from app.domain.errors import Forbidden, InvalidRequest
+from app.models.access import App, User
 
 
 class Role(StrEnum):
@@ -63,6 +64,21 @@ def read_role(role: str) -> Role:
     except ValueError:
         known = ", ".join(Role)
         raise InvalidRequest(f"There is no role {role}; there are {known}.") from None
+
+
+def change_rights(
+    row: App | User,
+    *,
+    role: str | None = None,
+    businesses: Iterable[int] | None = None,
+    all_businesses: bool = False,
+    is_active: bool | None = None,
+) -> None:
+    """Change what a program or a person may do; what is not named stays."""
+    row.role = read_role(role) if role else row.role
+    row.is_active = row.is_active if is_active is None else is_active
+    if all_businesses or businesses is not None:
+        row.businesses = None if all_businesses else read_scope(businesses)
 
 
 def read_scope(businesses: Iterable[int] | None) -> list[int] | None:

@@ -92,25 +92,6 @@ def change_password(session: Session, name: str, password: str) -> None:
     session.execute(delete(WebSession).where(WebSession.user_id == row.id))
 
 
-def change_user(
-    session: Session,
-    name: str,
-    *,
-    role: str | None = None,
-    businesses: Iterable[int] | None = None,
-    all_businesses: bool = False,
-    is_active: bool | None = None,
-) -> User:
-    """Change what a person may do; what is not named stays."""
-    row = find_user(session, name)
-    row.role = read_role(role) if role else row.role
-    row.is_active = row.is_active if is_active is None else is_active
-    if all_businesses or businesses is not None:
-        row.businesses = None if all_businesses else read_scope(businesses)
-    session.flush()
-    return row
-
-
 def remove_user(session: Session, name: str) -> None:
     """Forget a person; raises NotFound when there is none of that name."""
     session.delete(find_user(session, name))

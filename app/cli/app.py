@@ -1,10 +1,13 @@
 """hostler app: the programs that may call us."""
 
+from typing import Any
+
 import click
 
 from app.access import apps
-from app.access.caller import Role
+from app.access.caller import Role, change_rights
 from app.cli.here import open_here
+from app.cli.rights import changing, granting, shown
 from app.models.base import reading, transaction
 
 
@@ -15,19 +18,37 @@ def app() -> None:
 
 @app.command()
 @click.argument("code")
-@click.option(
-    "--role",
-    type=click.Choice([role.value for role in Role]),
-    default=Role.OPERATOR.value,
-    show_default=True,
-)
-@click.option("--business", "businesses", type=int, multiple=True, help="Only these; default: all.")
+@granting(Role.OPERATOR)
 def add(code: str, role: str, businesses: tuple[int, ...]) -> None:
     """Add a program; its secret is shown this once."""
     with transaction(open_here().engine) as session:
         secret = apps.create_app(session, code, role, businesses or None)
+    _show_secret(secret)
+
+
+def _show_secret(secret: str) -> None:
     click.echo(secret)
     click.echo("This is its secret; it is not kept here in clear and not shown again.", err=True)
+
+
+@app.command()
+@click.argument("code")
+def secret(code: str) -> None:
+    """Give a program another secret, shown this once; the old one ends at once."""
+    with transaction(open_here().engine) as session:
+        new = apps.renew_app_secret(session, code)
+    _show_secret(new)
+
+
+@app.command()
+@click.argument("code")
+@changing
+def change(code: str, businesses: tuple[int, ...], **rights: Any) -> None:
+    """Change what a program may do; what is not named stays."""
+    with transaction(open_here().engine) as session:
+        row = apps.find_app(session, code)
+        change_rights(row, businesses=businesses or None, **rights)
+        click.echo(shown(row.code, row))
 
 
 @app.command("list")
@@ -35,9 +56,7 @@ def list_() -> None:
     """The programs there are."""
     with reading(open_here().engine) as session:
         for row in apps.list_apps(session):
-            scope = "all" if row.businesses is None else ",".join(map(str, row.businesses))
-            state = "" if row.is_active else "\tclosed"
-            click.echo(f"{row.code}\t{row.role}\tbusinesses: {scope}{state}")
+            click.echo(shown(row.code, row))
 
 
 @app.command()

@@ -1,10 +1,13 @@
 """hostler user: the people who sign in to the console and to OCP's task API."""
 
+from typing import Any
+
 import click
 
 from app.access import users
-from app.access.caller import Role
+from app.access.caller import Role, change_rights
 from app.cli.here import open_here
+from app.cli.rights import changing, granting, shown
 from app.models.base import reading, transaction
 
 
@@ -21,13 +24,7 @@ def user() -> None:
 
 @user.command()
 @click.argument("name")
-@click.option(
-    "--role",
-    type=click.Choice([role.value for role in Role]),
-    default=Role.VIEWER.value,
-    show_default=True,
-)
-@click.option("--business", "businesses", type=int, multiple=True, help="Only these; default: all.")
+@granting(Role.VIEWER)
 def add(name: str, role: str, businesses: tuple[int, ...]) -> None:
     """Add a person; the password is asked for."""
     secret = ask()
@@ -36,14 +33,23 @@ def add(name: str, role: str, businesses: tuple[int, ...]) -> None:
     click.echo(f"added {name}")
 
 
+@user.command()
+@click.argument("name")
+@changing
+def change(name: str, businesses: tuple[int, ...], **rights: Any) -> None:
+    """Change what a person may do; what is not named stays."""
+    with transaction(open_here().engine) as session:
+        row = users.find_user(session, name)
+        change_rights(row, businesses=businesses or None, **rights)
+        click.echo(shown(row.name, row))
+
+
 @user.command("list")
 def list_() -> None:
     """The people there are."""
     with reading(open_here().engine) as session:
         for row in users.list_users(session):
-            scope = "all" if row.businesses is None else ",".join(map(str, row.businesses))
-            state = "" if row.is_active else "\tclosed"
-            click.echo(f"{row.name}\t{row.role}\tbusinesses: {scope}{state}")
+            click.echo(shown(row.name, row))
 
 
 @user.command()

@@ -60,7 +60,7 @@ class InstallChannel(Base):
     is_hidden: Mapped[bool] = mapped_column(default=False)
 
 
-def label_of(host_id: int, inner_ip: str | None, inner_ipv6: str | None) -> str:
+def label_of(host_id: int | None, inner_ip: str | None, inner_ipv6: str | None) -> str:
     """What people call a host."""
     return inner_ip or inner_ipv6 or f"host {host_id}"
 

@@ -20,7 +20,7 @@ from app.access.access_keys import (
     remove_access_key,
 )
 from app.access.audit import record
-from app.access.caller import Caller, Role, require
+from app.access.caller import Caller, Role, change_rights, require
 from app.access.passwords import SuccessCache, hash_password, is_password
 from app.access.signature import (
     SignedRequest,
@@ -83,9 +83,9 @@ def test_a_program_can_be_changed_renewed_switched_off_and_removed(session: Sess
     second = apps.renew_app_secret(session, "cmdb")
     with pytest.raises(Unauthenticated):
         apps.authenticate_app(session, "cmdb", first)
-    apps.change_app(session, "cmdb", role="viewer", businesses=[3])
+    change_rights(apps.find_app(session, "cmdb"), role="viewer", businesses=[3])
     assert apps.authenticate_app(session, "cmdb", second).businesses == frozenset({3})
-    apps.change_app(session, "cmdb", all_businesses=True, is_active=False)
+    change_rights(apps.find_app(session, "cmdb"), all_businesses=True, is_active=False)
     with pytest.raises(Unauthenticated):
         apps.authenticate_app(session, "cmdb", second)
     assert [(app.code, app.role, app.businesses) for app in apps.list_apps(session)] == [
@@ -182,7 +182,7 @@ def test_a_changed_password_and_a_switched_off_person_count_at_once(
         users.authenticate_user(engine, ann, "correct horse", "10.0.0.1")
     users.authenticate_user(engine, ann, "battery staple", "10.0.0.1")
     with transaction(engine) as session:
-        users.change_user(session, ann, is_active=False)
+        change_rights(users.find_user(session, ann), is_active=False)
     with pytest.raises(Unauthenticated):
         users.authenticate_user(engine, ann, "battery staple", "10.0.0.1")
 

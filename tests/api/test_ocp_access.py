@@ -8,8 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.access.access_keys import NewAccessKey, create_access_key
+from app.access.caller import change_rights
 from app.access.signature import SignedRequest, is_signed, sign, string_to_sign
-from app.access.users import change_user
+from app.access.users import find_user
 from app.access.web_sessions import OpenedSession, open_session
 from app.api.callers import COOKIE, _signed_request
 from app.factory import create_app
@@ -281,6 +282,6 @@ def test_a_person_switched_off_is_nobody(ctx: Context, web: FlaskClient) -> None
     ask = asker(web, "ada")
     ask("GET", "")
     with transaction(ctx.engine) as session:
-        change_user(session, "ada", is_active=False)
+        change_rights(find_user(session, "ada"), is_active=False)
 
     ask("GET", "", 401)

@@ -124,6 +124,14 @@ def test_a_new_program_can_call_until_it_is_removed(here: Installation, tmp_path
     assert "watcher\tviewer\tbusinesses: all" in here.hostler("app", "list").stdout
     unknown = here.hostler(*as_watcher, "show", "999", ok=False)
     assert "There is no job 999" in unknown.stderr
+    secret.write_text(here.hostler("app", "secret", "watcher").stdout)
+    assert "There is no job 999" in here.hostler(*as_watcher, "show", "999", ok=False).stderr
+    closed = here.hostler("app", "change", "watcher", "--business", "2", "--closed").stdout
+    assert closed == "watcher\tviewer\tbusinesses: 2\tclosed\n"
+    refused = here.hostler(*as_watcher, "show", "999", ok=False)
+    assert "The app code or its secret is wrong." in refused.stderr
+    opened = here.hostler("app", "change", "watcher", "--all-businesses", "--open").stdout
+    assert opened == "watcher\tviewer\tbusinesses: all\n"
     here.hostler("app", "remove", "watcher")
     refused = here.hostler(*as_watcher, "show", "999", ok=False)
     assert "The app code or its secret is wrong." in refused.stderr

@@ -48,6 +48,20 @@ def test_a_changed_password_is_the_only_one(folder: Path) -> None:
     ctx.engine.dispose()
 
 
+def test_a_person_gets_other_rights_and_is_kept_out(folder: Path) -> None:
+    hostler(folder, "add", "vera", typed="long enough\nlong enough\n")
+
+    changed = hostler(folder, "change", "vera", "--role", "operator", "--business", "7")
+    closed = hostler(folder, "change", "vera", "--closed")
+
+    assert changed.output == "vera\toperator\tbusinesses: 7\n"
+    assert closed.output == "vera\toperator\tbusinesses: 7\tclosed\n"
+    ctx = open_context(Settings(data_dir=folder))
+    with pytest.raises(Unauthenticated):
+        authenticate_user(ctx.engine, "vera", "long enough", "127.0.0.1")
+    ctx.engine.dispose()
+
+
 def test_a_removed_person_is_gone_and_an_unknown_one_is_told(folder: Path) -> None:
     hostler(folder, "add", "vera", typed="long enough\nlong enough\n")
 

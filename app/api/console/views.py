@@ -9,6 +9,7 @@ from app.domain.commands import FilteredHost
 from app.domain.states import JobStatus, Status
 from app.jobs.queries import JobView, StepView, TargetView
 from app.models.base import now
+from app.models.fleet import label_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,7 @@ def host_row(target: TargetView, language: str) -> HostRow:
 
 def filtered_row(host: FilteredHost) -> HostRow:
     """A host that was left out when the job was submitted."""
-    label = host.inner_ip or host.inner_ipv6 or f"host {host.host_id}"
+    label = label_of(host.host_id, host.inner_ip, host.inner_ipv6)
     return HostRow(label=label, status=Status.IGNORED, reason=host.reason)
 
 
