@@ -5,14 +5,18 @@ import gc
 import os
 import signal
 from contextlib import suppress
+from typing import Any
 
 from redis import RedisError
 from rq import Queue, Worker
+from rq.executions import Execution
 from rq.job import Job
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.automation.processes import find_processes, kill_strays
 from app.automation.runner import clean_folders
 from app.domain.states import RunStatus
+from app.horse import WaitingHorse, fork_waiting
 from app.jobs.claim import worker_name
 from app.jobs.context import Context
 from app.jobs.execute import execute_run
@@ -44,7 +48,6 @@ def run_worker(ctx: Context) -> None:
 def execute(run_id: int) -> None:
     """What RQ calls in the work-horse: the whole life of one run."""
     assert _context is not None, "the worker sets the context before it forks"
-    die_with_parent()
     execute_run(_context, run_id, _owner)
 
 
@@ -60,13 +63,19 @@ def _warm_up(ctx: Context) -> None:
 
 
 class HostlerWorker(Worker):
-    """RQ's worker, which outlives Redis and settles what its horse could not."""
+    """RQ's worker, which outlives Redis and settles what its horse could not.
+
+    While it waits for work, its next horse does too, and is ready when work comes.
+    """
+
+    _next: WaitingHorse | None = None
+
+    def bootstrap(self, *args: Any, **more: Any) -> None:
+        super().bootstrap(*args, **more)
+        self._next = self._fork_horse()
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         run_id = int(job.kwargs.get("run_id", 0))
-        assert _context is not None
-        # a connection that is open here would break in the horse; Redis's pool sees to that itself
-        _context.engine.dispose()
         try:
             super().execute_job(job, queue)
         except RedisError as error:
@@ -74,16 +83,45 @@ class HostlerWorker(Worker):
             self._await_horse()
         finally:
             bury(run_id)
+            self._next = self._next or self._fork_horse()
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        """The horse that waits takes the job; where it has died, another one."""
+        assert self.execution
+        key = self.execution.composite_key
+        horse, self._next = self._next, None
+        if horse is None or not horse.order(key):
+            horse = self._fork_horse()
+            horse.order(key)
+        self._horse_pid = horse.pid
+
+    def _fork_horse(self) -> WaitingHorse:
+        assert _context is not None
+        # a connection that is open here would break in the horse; Redis's pool sees to that itself
+        _context.engine.dispose()
+        return fork_waiting(self._warm_horse, self._ride)
+
+    def _warm_horse(self) -> None:
+        """In the horse: open connections, and touch what the first steps of a run touch."""
+        assert _context is not None
+        die_with_parent()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the worker's way to stop is not ours
+        with suppress(RedisError, SQLAlchemyError):  # whoever rides it will say so
+            self.connection.ping()
+            with reading(_context.engine) as session:
+                session.get(Run, 0)
+
+    def _ride(self, execution_key: str) -> None:
+        """In the horse, once it is needed: do the job, and end."""
+        self.execution = Execution.from_composite_key(execution_key, self.connection)
+        job = Job.fetch(self.execution.job_id, self.connection, self.serializer)
+        self.main_work_horse(job, self.queues[0])
 
     def _await_horse(self) -> None:
         """The run needs no Redis: let it end."""
         if self.horse_pid:
             self.wait_for_horse()
             self._horse_pid = 0
-
-    def main_work_horse(self, job: Job, queue: Queue) -> None:
-        die_with_parent()
-        super().main_work_horse(job, queue)
 
 
 def bury(run_id: int) -> None:

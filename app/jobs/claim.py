@@ -57,7 +57,7 @@ def claim_run(ctx: Context, run_id: int, owner: str) -> Claim | None:
         subtask.started_at = subtask.started_at or now()
         task = session.get_one(Task, run.task_id)
         task.started_at = task.started_at or now()
-        refresh_tasks(session, [task.id])
+        # nothing to fold: its task runs since it was planned, its job when a host says it began
         return Claim(
             run_id=run.id,
             subtask_id=run.subtask_id,
@@ -77,11 +77,9 @@ def _take(session: Session, run_id: int, owner: str, fence: int) -> Run | None:
         update(Run)
         .where(Run.id == run_id, Run.status == RunStatus.READY)
         .values(status=RunStatus.RUNNING, owner=owner, beat=1, fence=fence, started_at=now())
-        .returning(Run.id)
-    ).scalar()
-    if taken is None:
-        return None
-    return session.get_one(Run, run_id, populate_existing=True)
+        .returning(Run)
+    )
+    return taken.scalar()
 
 
 def _lock_hosts(session: Session, run: Run) -> dict[int, int]:

@@ -28,6 +28,8 @@ from app.models.journal import Entry, append_events
 from app.models.rows import update_rows
 from app.models.work import TOUCHED, Job, Part, Run, Subtask, Target, Task, count_statuses
 
+AS_IT_IS = {"populate_existing": True}  # what the session thinks it knows is read again
+
 
 def refresh_tasks(session: Session, task_ids: Iterable[int]) -> None:
     """Derive everything above the parts again: of these tasks, and wherever a part has changed.
@@ -40,7 +42,8 @@ def refresh_tasks(session: Session, task_ids: Iterable[int]) -> None:
         task = lock_task(session, task_id)
         block_followers(session, task)
         _refresh_targets(session, task)
-        entries = [*_refresh_subtasks(session, task), *_refresh_task(session, task)]
+        statuses, entries = _refresh_subtasks(session, task)
+        entries += _refresh_task(session, task, statuses)
         append_events(session, task.job_id, entries)
         session.flush()
         refresh_job(session, task.job_id)
@@ -61,8 +64,8 @@ def _touched(session: Session) -> set[int]:
 
 def lock_task(session: Session, task_id: int) -> Task:
     """The task, with every other writer of it waiting for us."""
-    session.execute(update(Task).where(Task.id == task_id).values(version=Task.version + 1))
-    return session.get_one(Task, task_id, populate_existing=True)
+    locked = update(Task).where(Task.id == task_id).values(version=Task.version + 1)
+    return session.execute(locked.returning(Task), execution_options=AS_IT_IS).scalar_one()
 
 
 def _refresh_targets(session: Session, task: Task) -> None:
@@ -92,26 +95,38 @@ def _target_values(target_id: int, rows: list[Any], direction: Direction) -> dic
     }
 
 
-def _refresh_subtasks(session: Session, task: Task) -> Iterator[Entry]:
-    counts: dict[int, list[tuple[Status, Cause | None]]] = defaultdict(list)
-    grouped = (
-        select(Part.subtask_id, Part.status, Part.cause)
-        .where(Part.task_id == task.id)
-        .group_by(Part.subtask_id, Part.status, Part.cause)
-    )
-    for subtask_id, status, cause in session.execute(grouped):
-        counts[subtask_id].append((status, cause))
+def _refresh_subtasks(session: Session, task: Task) -> tuple[set[SubtaskStatus], list[Entry]]:
+    """Their statuses, and what changed.
+
+    Rows are compared, not objects: a task may have a thousand subtasks, and a settle changes two.
+    """
+    parts = _said_by_parts(session, task)
     live = _live_runs(session, task)
-    for subtask in session.scalars(select(Subtask).where(Subtask.task_id == task.id)):
-        old = subtask.status
-        subtask.status = fold_subtask(counts[subtask.id], live.get(subtask.id), task.direction)
-        if subtask.status in (SubtaskStatus.FAILED, SubtaskStatus.SUCCESSFUL):
-            subtask.finished_at = subtask.finished_at or now()
-        else:
-            subtask.finished_at = None
-        if old is not subtask.status:
-            data = {"subtask_id": subtask.id, "status": subtask.status.value}
-            yield Entry(kind="subtask", data=data)
+    columns = select(Subtask.id, Subtask.status, Subtask.finished_at)
+    statuses, changes, entries = set(), [], []
+    for subtask_id, old, ended_at in session.execute(columns.where(Subtask.task_id == task.id)):
+        new = fold_subtask(parts[subtask_id], live.get(subtask_id), task.direction)
+        statuses.add(new)
+        has_ended = new in (SubtaskStatus.FAILED, SubtaskStatus.SUCCESSFUL)
+        if old is not new:
+            data = {"subtask_id": subtask_id, "status": new.value}
+            entries.append(Entry(kind="subtask", data=data))
+        if old is not new or has_ended is (ended_at is None):
+            ended_at = (ended_at or now()) if has_ended else None
+            changes.append({"id": subtask_id, "status": new, "finished_at": ended_at})
+    update_rows(session, Subtask, changes)
+    for known in [row for row in session if isinstance(row, Subtask)]:
+        session.expire(known, ["status", "finished_at"])
+    return statuses, entries
+
+
+def _said_by_parts(session: Session, task: Task) -> dict[int, list[tuple[Status, Cause | None]]]:
+    """What the parts of each subtask say, each thing once."""
+    said: dict[int, list[tuple[Status, Cause | None]]] = defaultdict(list)
+    columns = select(Part.subtask_id, Part.status, Part.cause).distinct()
+    for subtask_id, status, cause in session.execute(columns.where(Part.task_id == task.id)):
+        said[subtask_id].append((status, cause))
+    return said
 
 
 def _waits(session: Session, task: Task) -> bool:
@@ -135,8 +150,7 @@ def _live_runs(session: Session, task: Task) -> dict[int, RunStatus]:
     return {row.subtask_id: row.status for row in session.execute(query)}
 
 
-def _refresh_task(session: Session, task: Task) -> Iterator[Entry]:
-    statuses = session.scalars(select(Subtask.status).where(Subtask.task_id == task.id)).all()
+def _refresh_task(session: Session, task: Task, statuses: set[SubtaskStatus]) -> Iterator[Entry]:
     old = task.status
     task.status = fold_task(statuses, _waits(session, task), task.direction)
     if task.status is TaskStatus.RUNNING:

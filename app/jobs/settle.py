@@ -62,13 +62,14 @@ def settle_run(
     """
     with transaction(ctx.engine) as session:
         take_turn(session)
-        if not _end(session, claim.run_id, claim.owner, verdict.outcome, verdict.message):
+        run = _end(session, claim.run_id, claim.owner, verdict.outcome, verdict.message)
+        if run is None:
             return False
-        parts = _taken_parts(session, claim.run_id)
+        parts = _taken_parts(session, run.id)
         for part in parts:
             _conclude(part, claim.direction, verdict, stopped)
         _apply_effects(session, parts, claim.direction, standing or {})
-        runs = finish_run(session, claim.run_id, parts)
+        runs = finish_run(session, run, parts)
     ctx.queue.send(runs)
     archive_log(ctx, claim.run_id)
     return True
@@ -79,24 +80,23 @@ def settle_lost(ctx: Context, run_id: int, owner: str, why: str) -> bool:
     """End a run whose worker is gone: what is proven stays, the rest is lost (design.md §3)."""
     with transaction(ctx.engine) as session:
         take_turn(session)
-        if not _end(session, run_id, owner, "lost", why):
+        run = _end(session, run_id, owner, "lost", why)
+        if run is None:
             return False
         parts = _taken_parts(session, run_id)
-        direction = session.get_one(Run, run_id).direction
         for part in parts:
-            if part.is_open(direction):
+            if part.is_open(run.direction):
                 part.fail(f"{LOST} ({why})", Cause.LOST)
-        _apply_effects(session, parts, direction, {})
-        runs = finish_run(session, run_id, parts)
+        _apply_effects(session, parts, run.direction, {})
+        runs = finish_run(session, run, parts)
     ctx.queue.send(runs)
     archive_log(ctx, run_id)
     return True
 
 
-def finish_run(session: Session, run_id: int, parts: Collection[Part]) -> list[int]:
+def finish_run(session: Session, run: Run, parts: Collection[Part]) -> list[int]:
     """Free the hosts of an ended run and open what became ready; returns the runs to send."""
-    run = session.get_one(Run, run_id)
-    task_id, job_id = run.task_id, run.job_id
+    run_id, task_id, job_id = run.id, run.task_id, run.job_id
     session.execute(
         update(Subtask)
         .where(Subtask.id == run.subtask_id, Subtask.live_run_id == run_id)
@@ -121,13 +121,14 @@ def free_hosts(session: Session, run_id: int, host_ids: Collection[int] | None =
     return list(session.scalars(delete(HostLock).where(held).returning(HostLock.host_id)))
 
 
-def _end(session: Session, run_id: int, owner: str, outcome: str, message: str) -> bool:
+def _end(session: Session, run_id: int, owner: str, outcome: str, message: str) -> Run | None:
+    """The run, ended by us; None when it is not this owner's any more."""
     ended = (
         update(Run)
         .where(Run.id == run_id, Run.owner == owner, Run.status.in_(HELD))
         .values(status=RunStatus.ENDED, outcome=outcome, message=message, finished_at=now())
     )
-    return session.execute(ended.returning(Run.id)).scalar() is not None
+    return session.execute(ended.returning(Run)).scalar()
 
 
 def _taken_parts(session: Session, run_id: int) -> list[Part]:
@@ -206,8 +207,8 @@ def _recent(run: Run, at: datetime) -> datetime:
 
 def _wipe_logins(session: Session, job_id: int) -> None:
     """Logins kept for this job alone end with it."""
-    job = session.get_one(Job, job_id)
-    if job.status in (JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.PART_FAILED):
+    status = session.scalar(select(Job.status).where(Job.id == job_id))
+    if status in (JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.PART_FAILED):
         hosts = session.scalars(select(Part.host_id).where(Part.job_id == job_id).distinct())
         wipe_after_job(session, unneeded_hosts(session, hosts.all()), now())
 

@@ -43,6 +43,22 @@ def test_a_killed_process_leaves_the_truth_and_nothing_else(
     middle.finish_the_rest()
 
 
+def test_a_horse_killed_while_it_waits_is_missed_by_nobody(
+    lab_hosts: LabHosts, installation: Installation
+) -> None:
+    workers = [psutil.Process(pid) for pid in installation.worker_pids()]
+    for worker in workers:
+        wait_for(worker.children, "a worker's next horse waits")
+        for horse in worker.children():
+            horse.kill()
+            wait_for(lambda horse=horse: horse.status() == psutil.STATUS_ZOMBIE, "it is dead")
+
+    hosts = lab_hosts(2)
+    for host in hosts:
+        job = installation.install([host], installation.agents.steady())
+        assert installation.finish(job) is JobStatus.SUCCESS, installation.describe(job)
+
+
 def test_redis_killed_and_emptied_loses_no_job(
     lab_hosts: LabHosts, installation: Installation
 ) -> None:
