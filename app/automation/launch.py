@@ -33,22 +33,13 @@ def prepare_for_forks() -> None:
     They come with what a connection needs, and without a garbage collector: it would touch, and so
     copy, every page they share with us. None of us lives long enough to need it.
     """
-    from ansible.executor.module_common import modify_module
     from ansible.module_utils.common.json import Direction, get_module_decoder
     from ansible.parsing.dataloader import DataLoader
     from ansible.plugins import loader
     from ansible.template import Templar, trust_as_template
 
-    files = DataLoader()  # type: ignore[no-untyped-call]
-    templar = Templar(loader=files)
+    templar = Templar(loader=DataLoader())  # type: ignore[no-untyped-call]
     templar.template(trust_as_template("{{ none | default(1, true) | int }}"))
-    modify_module(
-        module_name="hostler_package",
-        module_path=loader.module_loader.find_plugin("hostler_package"),  # type: ignore[no-untyped-call]
-        module_args={},
-        templar=templar,
-        task_vars={"ansible_python_interpreter": sys.executable},
-    )
     get_module_decoder("legacy", Direction.MODULE_TO_CONTROLLER)
     hear_out(loader.connection_loader.get("ssh", class_only=True))  # type: ignore[no-untyped-call]
     loader.shell_loader.get("sh")  # type: ignore[no-untyped-call]

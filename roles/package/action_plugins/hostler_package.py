@@ -1,11 +1,11 @@
 """Do the role's work on a host in one call; first send a package along when one is given by hand.
 
 What the host runs is files/hostler, sent whole through ssh's stdin. Ansible's own way for modules
-would bring several times as much of its library along, and every host would compile that.
+would bring several times as much of its library along, which every host would compile, and build it
+anew in the worker of each.
 """
 
 import base64
-import dataclasses
 import json
 import os
 import zlib
@@ -13,10 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible.vars.clean import remove_internal_keys
 
 
 class Argument(NamedTuple):
@@ -48,6 +50,8 @@ ARGUMENTS = {
 OF_THE_SERVICE = ("action", "fresh")  # its own role may say these: agent_action, agent_fresh
 THERE_ARE = ", ".join(ARGUMENTS)
 NAMES = {bool: "yes or no", int: "whole number", dict: "mapping", list: "list"}
+EVERYWHERE = "/usr/bin/python3"
+PROFILE = "legacy"  # how Ansible writes and reads JSON for what is not a module of its own
 PUTTING_BACK = 15  # seconds of the deadline that are for putting back what was there
 
 
@@ -75,29 +79,42 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> Any:
         result = super().run(tmp, task_vars)
-        self._arguments = self._said(task_vars or {})
-        if self._arguments["package_file"]:
-            self._arguments["package_file"] = self._send(self._arguments["package_file"])
+        variables = task_vars or {}
+        arguments = self._said(variables)
+        if arguments["package_file"]:
+            arguments["package_file"] = self._send(arguments["package_file"])
         try:
-            result.update(self._execute_module(module_args={}, task_vars=task_vars))
+            result.update(self._perform(arguments, self._interpreter(variables)))
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
         return result
 
-    def _configure_module(self, *args: Any, **kwargs: Any) -> Any:
-        """What Ansible makes of the module's file, with our program in place of its text."""
-        built, path = super()._configure_module(*args, **kwargs)
+    def _perform(self, arguments: dict[str, Any], interpreter: str) -> dict[str, Any]:
+        """What the host's program answers; or, when it does not, what stands there instead."""
+        self._used_interpreter = interpreter  # named where it is not found
+        command = f"{self._compute_environment_string()} {interpreter}".strip()
+        said = self._low_level_execute_command(command, in_data=self._program(arguments))
+        answer: dict[str, Any] = self._parse_returned_data(said, PROFILE)
+        remove_internal_keys(answer)
+        return answer
+
+    def _program(self, arguments: dict[str, Any]) -> bytes:
+        """What Python reads from its standard input on the host."""
         said = {
-            "arguments": self._arguments,
+            "arguments": arguments,
             "check_mode": self._task.check_mode,
             "diff": self._task.diff,
         }
-        encoder = get_module_encoder(built.serialization_profile, Direction.CONTROLLER_TO_MODULE)
+        encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
         # base64: a caller's value can neither end a string nor become code
         text = base64.b64encode(json.dumps(said, cls=encoder).encode()).decode()
-        begin = BEGIN.format(said=text)
-        program = f"{built.shebang}\n{CARRIER}{begin}".encode()
-        return dataclasses.replace(built, b_module_data=program), path
+        return f"{CARRIER}{BEGIN.format(said=text)}".encode()
+
+    def _interpreter(self, variables: dict[str, Any]) -> str:
+        """The host's Python; where it was to be searched, where every distribution has it."""
+        said = self._first(("ansible_python_interpreter",), variables)
+        named = str(said or constants.config.get_config_value("INTERPRETER_PYTHON"))
+        return EVERYWHERE if named.startswith("auto") else named
 
     def _said(self, variables: dict[str, Any]) -> dict[str, Any]:
         """What the task says, and what the variables say where it is silent."""

@@ -1,8 +1,8 @@
 #!/usr/bin/python
 """Put a package on a host, keep it running, or take it away: one call per host.
 
-This file is what `ansible-doc` shows. The plugin of the same name in action_plugins/ sends
-files/hostler in its place, with the arguments: <<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>.
+This file is what `ansible-doc` shows. The plugin of the same name in action_plugins/ does
+the work, with files/hostler.
 """
 
 DOCUMENTATION = r"""
