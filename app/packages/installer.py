@@ -1,36 +1,28 @@
 """The program a person runs on a host to install it by hand: the package role without Ansible."""
 
 import base64
-import io
 import json
-import zipfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
-ROLE_CODE = Path(__file__).resolve().parents[2] / "roles/package/files/hostler"
+PACKING = Path(__file__).resolve().parents[2] / "roles/package/files/packing.py"
+WHAT_I_AM = "# Hostler: install this host. Run me as root: python3 - <me\n"
+PROGRAM = """
+import base64, json, os, sys, time, urllib.request
 
-PROGRAM = '''\
-"""Hostler: install this host. Run me as root: python3 - <me."""
+from hostler.watch import Watch
+from hostler.work import perform
 
-import base64, json, os, sys, tempfile, time, urllib.request
-
-CODE = "{code}"
 SAID = json.loads(base64.b64decode("{said}").decode())
 
 
 def main():
-    with tempfile.NamedTemporaryFile(suffix=".zip") as file:
-        file.write(base64.b64decode(CODE))
-        file.flush()
-        sys.path.insert(0, file.name)
-        from hostler.watch import Watch
-        from hostler.work import perform
-
-        watch = Watch(SAID["arguments"].get("deadline"))
-        watch.listen()
-        result = perform(SAID["arguments"], False, watch)
+    watch = Watch(SAID["arguments"].get("deadline"))
+    watch.listen()
+    result = perform(SAID["arguments"], False, watch)
     for phase in result["phases"]:
         print("%-8s %-8s %s" % (phase["key"], phase["status"], phase["log"].strip()))
     print(result["reason"])
@@ -70,14 +62,15 @@ def report(result):
 if __name__ == "__main__":
     os.umask(0o022)
     sys.exit(main())
-'''
+"""
 
 
 def make_installer(arguments: Mapping[str, Any], report_to: str, token: str) -> str:
     """The Python program that does what these module arguments say and reports the outcome."""
     said = {"arguments": {**DEFAULTS, **arguments}, "report_to": report_to, "token": token}
     # base64: a caller's value can neither end a string nor become code
-    return PROGRAM.format(code=_code(), said=base64.b64encode(json.dumps(said).encode()).decode())
+    text = base64.b64encode(json.dumps(said).encode()).decode()
+    return f"{WHAT_I_AM}{_carrier()}{PROGRAM.format(said=text)}"
 
 
 DEFAULTS = {
@@ -90,10 +83,7 @@ DEFAULTS = {
 
 
 @cache
-def _code() -> str:
-    """What the role runs on a host, as one zip file."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as zipped:
-        for path in sorted(ROLE_CODE.glob("*.py")):
-            zipped.writestr(zipfile.ZipInfo(f"hostler/{path.name}"), path.read_bytes())
-    return base64.b64encode(out.getvalue()).decode()
+def _carrier() -> str:
+    """What the role runs on a host, on its way there."""
+    text: str = run_path(str(PACKING))["carry"]()
+    return text

@@ -8,9 +8,9 @@ anew in the worker of each.
 import base64
 import json
 import os
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from runpy import run_path
 from typing import Any, NamedTuple
 
 from ansible import constants
@@ -55,16 +55,8 @@ PROFILE = "legacy"  # how Ansible writes and reads JSON for what is not a module
 PUTTING_BACK = 15  # seconds of the deadline that are for putting back what was there
 
 
-def _carrier() -> str:
-    """The text that brings files/hostler along."""
-    files = Path(__file__).resolve().parents[1] / "files"
-    modules = sorted((files / "hostler").glob("*.py"))
-    sources = {path.stem: path.read_text(encoding="utf-8") for path in modules}
-    packed = base64.b64encode(zlib.compress(json.dumps(sources).encode(), 9)).decode()
-    return (files / "carrier.py").read_text(encoding="utf-8").replace("@SOURCES@", packed)
-
-
-CARRIER = _carrier()  # made before Ansible forks a worker for every host
+FILES = Path(__file__).resolve().parents[1] / "files"
+CARRIER = run_path(str(FILES / "packing.py"))["carry"]()  # before Ansible forks for every host
 BEGIN = """
 from hostler.main import main
 main(**json.loads(base64.b64decode("{said}").decode()))
