@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.bench.pace import measure_pace
 from tests.bench.place import Place
 
 
@@ -40,6 +41,7 @@ class Result:
     figure: Figure
     value: float
     seen: dict[str, Any] = field(default_factory=dict)
+    pace: dict[str, float] = field(default_factory=measure_pace)  # of the machine, just now
 
     @property
     def line(self) -> str:
@@ -53,6 +55,7 @@ class Result:
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "cores": os.cpu_count(),
             "load": [round(load, 1) for load in os.getloadavg()],
+            "pace": self.pace,
             "seen": self.seen,
         }
         return json.dumps(said, ensure_ascii=False)
