@@ -6,9 +6,10 @@ anew. While it waits it can do both; when work comes, nobody waits for that any 
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
+
+from app.log import log
 
 LONGEST_ORDER = 512  # bytes; a pipe passes so little whole
 
@@ -34,7 +35,12 @@ class WaitingHorse:
 def fork_waiting(warm_up: Callable[[], None], obey: Callable[[str], None]) -> WaitingHorse:
     """Fork a child that warms up, waits for one order and obeys; without one it just ends."""
     reading, writing = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        for end in (reading, writing):
+            os.close(end)
+        raise
     if pid == 0:
         _live(reading, writing, warm_up, obey)
     os.close(reading)
@@ -46,7 +52,7 @@ def _live(
 ) -> NoReturn:
     """The child's whole life: whatever happens, it never returns into its parent's work."""
     status = 1
-    with suppress(BaseException):
+    try:
         os.setpgrp()
         os.close(writing)
         warm_up()
@@ -54,4 +60,7 @@ def _live(
             os.close(reading)
             obey(order)
         status = 0
-    os._exit(status)
+    except BaseException as error:
+        log.error("A work-horse ended before its work", action="horse_ended", error=repr(error))
+    finally:
+        os._exit(status)

@@ -9,9 +9,9 @@ from typing import Any
 
 from redis import RedisError
 from rq import Queue, Worker
+from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.automation.processes import find_processes, kill_strays
 from app.automation.runner import clean_folders
@@ -72,7 +72,7 @@ class HostlerWorker(Worker):
 
     def bootstrap(self, *args: Any, **more: Any) -> None:
         super().bootstrap(*args, **more)
-        self._next = self._fork_horse()
+        self._have_next()
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         run_id = int(job.kwargs.get("run_id", 0))
@@ -82,8 +82,8 @@ class HostlerWorker(Worker):
             log.warning("Redis went away during a run", run_id=run_id, error=str(error))
             self._await_horse()
         finally:
-            bury(run_id)
-            self._next = self._next or self._fork_horse()
+            _bury_surely(run_id)
+        self._have_next()
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         """The horse that waits takes the job; where it has died, another one."""
@@ -94,6 +94,12 @@ class HostlerWorker(Worker):
             horse = self._fork_horse()
             horse.order(key)
         self._horse_pid = horse.pid
+
+    def _have_next(self) -> None:
+        """A horse that waits; where there can be none now, the next job's is forked for it."""
+        if self._next is None and not self._stop_requested:
+            with suppress(OSError):
+                self._next = self._fork_horse()
 
     def _fork_horse(self) -> WaitingHorse:
         assert _context is not None
@@ -106,7 +112,7 @@ class HostlerWorker(Worker):
         assert _context is not None
         die_with_parent()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the worker's way to stop is not ours
-        with suppress(RedisError, SQLAlchemyError):  # whoever rides it will say so
+        with suppress(Exception):  # what is wrong shows, and is said, when it is ridden
             self.connection.ping()
             with reading(_context.engine) as session:
                 session.get(Run, 0)
@@ -124,6 +130,15 @@ class HostlerWorker(Worker):
             self._horse_pid = 0
 
 
+def _bury_surely(run_id: int) -> None:
+    """Bury, whole, even when the worker is told to stop in the middle of it."""
+    try:
+        bury(run_id)
+    except StopRequested:
+        bury(run_id)
+        raise
+
+
 def bury(run_id: int) -> None:
     """After the horse: end every process it left, then settle what it did not."""
     ctx = _context
@@ -137,6 +152,8 @@ def bury(run_id: int) -> None:
             run = session.get(Run, run_id)
         if run and run.owner == _owner and run.status in (RunStatus.RUNNING, RunStatus.CANCELING):
             settle_lost(ctx, run_id, _owner, "its work-horse died")
+    except StopRequested:
+        raise
     except Exception as error:
         # the keeper will find the lease unrenewed and settle it
         log.error("Cannot settle a dead run", run_id=run_id, error=str(error))

@@ -75,6 +75,8 @@ def change_rights(
     is_active: bool | None = None,
 ) -> None:
     """Change what a program or a person may do; what is not named stays."""
+    if all_businesses and businesses:
+        raise InvalidRequest("Some businesses, or all of them: not both.")
     row.role = read_role(role) if role else row.role
     row.is_active = row.is_active if is_active is None else is_active
     if all_businesses or businesses is not None:

@@ -33,13 +33,18 @@ def prepare_for_forks() -> None:
     They come with what a connection needs, and without a garbage collector: it would touch, and so
     copy, every page they share with us. None of us lives long enough to need it.
     """
-    from ansible.module_utils.common.json import Direction, get_module_decoder
+    from ansible.module_utils.common.json import (
+        Direction,
+        get_module_decoder,
+        get_module_encoder,
+    )
     from ansible.parsing.dataloader import DataLoader
     from ansible.plugins import loader
     from ansible.template import Templar, trust_as_template
 
     templar = Templar(loader=DataLoader())  # type: ignore[no-untyped-call]
     templar.template(trust_as_template("{{ none | default(1, true) | int }}"))
+    get_module_encoder("legacy", Direction.CONTROLLER_TO_MODULE)
     get_module_decoder("legacy", Direction.MODULE_TO_CONTROLLER)
     hear_out(loader.connection_loader.get("ssh", class_only=True))  # type: ignore[no-untyped-call]
     loader.shell_loader.get("sh")  # type: ignore[no-untyped-call]

@@ -57,7 +57,7 @@ def claim_run(ctx: Context, run_id: int, owner: str) -> Claim | None:
         subtask.started_at = subtask.started_at or now()
         task = session.get_one(Task, run.task_id)
         task.started_at = task.started_at or now()
-        # nothing to fold: its task runs since it was planned, its job when a host says it began
+        # nothing to fold: its task runs since this run was opened, its job when a host begins
         return Claim(
             run_id=run.id,
             subtask_id=run.subtask_id,

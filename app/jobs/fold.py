@@ -111,12 +111,13 @@ def _refresh_subtasks(session: Session, task: Task) -> tuple[set[SubtaskStatus],
         if old is not new:
             data = {"subtask_id": subtask_id, "status": new.value}
             entries.append(Entry(kind="subtask", data=data))
-        if old is not new or has_ended is (ended_at is None):
+        if old is not new or has_ended != bool(ended_at):
             ended_at = (ended_at or now()) if has_ended else None
             changes.append({"id": subtask_id, "status": new, "finished_at": ended_at})
     update_rows(session, Subtask, changes)
-    for known in [row for row in session if isinstance(row, Subtask)]:
-        session.expire(known, ["status", "finished_at"])
+    for change in changes:
+        if known := session.identity_map.get(session.identity_key(Subtask, change["id"])):
+            session.expire(known, ["status", "finished_at"])
     return statuses, entries
 
 

@@ -14,12 +14,16 @@ from app.models.work import Part, StepRow, Task
 
 
 def record_parts(session: Session, job_type: JobType, task: Task) -> None:
-    """Prove every part of this task by writing it down, except on hosts another job is changing."""
+    """Prove what waits for it by writing it down, except on hosts another job is changing."""
     rows = session.execute(
         select(Part, Host, HostLock.job_id)
         .join(Host, Host.id == Part.host_id)
         .outerjoin(HostLock, HostLock.host_id == Part.host_id)
-        .where(Part.task_id == task.id)
+        .where(
+            Part.task_id == task.id,
+            Part.job_type == job_type.name,
+            Part.status == Status.PENDING,
+        )
     ).all()
     entries = []
     for part, host, holder in rows:
@@ -29,7 +33,7 @@ def record_parts(session: Session, job_type: JobType, task: Task) -> None:
         else:
             apply_effect(host, job_type.effect, {}, None)
             part.move_to(Status.SUCCESS, "recorded")
-        session.add(_step(job_type, part))
+        session.merge(_step(job_type, part))
         entries.append(Entry(kind="part", data=part.change, host_id=part.host_id))
     forget_credentials(session, [host.id for _, host, holder in rows if not holder])
     append_events(session, task.job_id, entries)

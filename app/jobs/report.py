@@ -37,11 +37,14 @@ class ManualTicket:
 
 
 def await_reports(session: Session, job_type: JobType, task: Task) -> None:
-    """Every part of this task now runs on its host, without a worker, until it reports."""
+    """What waits for it now runs on its host, without a worker, until it reports."""
     at = now()
-    for part in session.scalars(select(Part).where(Part.task_id == task.id)):
+    waiting = select(Part).where(
+        Part.task_id == task.id, Part.job_type == job_type.name, Part.status == Status.PENDING
+    )
+    for part in session.scalars(waiting).all():
         part.move_to(Status.RUNNING, WAITS, at=at)
-        session.add(
+        session.merge(
             StepRow(
                 part_id=part.id,
                 index=0,
@@ -57,7 +60,7 @@ def await_reports(session: Session, job_type: JobType, task: Task) -> None:
             token_hash=_hash(secrets.token_urlsafe()),
             due_at=at + job_type.report_deadline,
         )
-        session.add(token)
+        session.merge(token)
 
 
 def manual_ticket(ctx: Context, job_id: int, host_id: int) -> ManualTicket | None:

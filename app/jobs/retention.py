@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
 from app.jobs.context import Context
 from app.models.base import now, transaction
-from app.models.work import EventRow, IdempotentAnswer, Run
+from app.models.work import EventRow, IdempotentAnswer, LogChunk, Run
 
 KEEP_ANSWERS = timedelta(days=1)  # how long an Idempotency-Key is remembered
 
@@ -18,6 +18,8 @@ def forget_old(ctx: Context) -> None:
     logs = at - timedelta(days=ctx.settings.log_retention_days)
     with transaction(ctx.engine) as session:
         session.execute(delete(EventRow).where(EventRow.at < events))
+        ended = select(Run.id).where(Run.finished_at < logs)
+        session.execute(delete(LogChunk).where(LogChunk.run_id.in_(ended)))
         session.execute(update(Run).where(Run.finished_at < logs).values(log_blob=None))
         session.execute(
             delete(IdempotentAnswer).where(IdempotentAnswer.created_at < at - KEEP_ANSWERS)

@@ -8,16 +8,15 @@ from sqlalchemy.orm import Session
 from app.access.credentials import usable_logins
 from app.domain.catalogue import CATALOGUE, JobType, get_job_type
 from app.domain.commands import HostSpec, RetryJob
-from app.domain.errors import LoginMissing, NothingToRetry, TaskNotFound, WrongState
+from app.domain.errors import InvalidRequest, LoginMissing, NothingToRetry, TaskNotFound, WrongState
 from app.domain.graph import ABORTED, subtask_capability, task_capability
 from app.domain.rollout import Rollout, parse_rollout
 from app.domain.selection import Candidate, Selection, choose_retry
 from app.domain.states import Direction, Operation, Status, Undo
 from app.jobs.context import Context
-from app.jobs.dispatch import open_runs
 from app.jobs.enlist import Hosted, standing_logins
 from app.jobs.find import failed_parts, find_job, require, take_subtask, take_task
-from app.jobs.fold import refresh_job, refresh_tasks
+from app.jobs.fold import refresh_job
 from app.jobs.plan import plan_task
 from app.jobs.reopen import reopen_parts
 from app.jobs.submit import start_task, store_logins, write_targets, write_task
@@ -32,12 +31,13 @@ def retry_job(ctx: Context, command: RetryJob) -> int:
     """A new task over the current targets that failed, or those named; returns its id.
 
     The rules are contracts/nodeman.md §3.4. Raises NothingToRetry, LoginMissing, TaskNotFound,
-    JobNotFound or SubscriptionNotFound, and then nothing has been written.
+    InvalidRequest, JobNotFound or SubscriptionNotFound, and then nothing has been written.
     """
     with transaction(ctx.engine) as session:
         job = find_job(session, command.job_id, command.subscription_id)
         chosen = _choose(session, job, command)
         targets = session.scalars(_by_ids([c.target_id for c in chosen.chosen])).all()
+        _check_whose(command, targets)
         store_logins(ctx, session, job.id, list(command.logins.items()))
         session.flush()
         stages = _stages(session, job, command)
@@ -80,10 +80,10 @@ def retry_step(
             .where(StepRow.part_id == part.id, StepRow.status == Status.FAILED)
             .order_by(StepRow.index)
         ).first()
-        tasks = reopen_parts(session, [part])
+        reopen_parts(session, [part])
         job.is_stopping = False
-        runs = open_runs(session, tasks)
-        refresh_tasks(session, tasks)
+        task = session.get_one(Task, part.task_id)
+        runs = start_task(ctx, session, task, [CATALOGUE[part.job_type]])
         first = CATALOGUE[part.job_type].steps[0]
         answer = (step.index, step.key) if step else (0, first.key)
     ctx.queue.send(runs)
@@ -135,6 +135,8 @@ def retry_subtask(ctx: Context, task_id: int, subtask_id: int, by: str) -> None:
                 state=subtask.status.name,
             )
         runs = _try_again(ctx, session, task, parts)
+        if all(part.status is Status.FAILED and part.undo is None for part in parts):
+            raise WrongState(f"It cannot begin: {parts[0].reason}.", state=subtask.status.name)
     log.info("A subtask is tried again", task_id=task_id, subtask_id=subtask_id, by=by)
     ctx.queue.send(runs)
 
@@ -145,9 +147,14 @@ def _try_again(ctx: Context, session: Session, task: Task, parts: Sequence[Part]
     forward = task.direction is Direction.FORWARD
     reopen_parts(session, parts, Operation.RETRY if forward else Operation.ROLLBACK)
     session.get_one(Job, task.job_id).is_stopping = False
-    runs = open_runs(session, [task.id])
-    refresh_tasks(session, [task.id])
-    return runs
+    return start_task(ctx, session, task, list(stages))
+
+
+def _check_whose(command: RetryJob, targets: Sequence[Target]) -> None:
+    """A login may come along only for a host that is tried again: it outlives this request."""
+    if others := sorted(set(command.logins) - {target.host_id for target in targets}):
+        hosts = ", ".join(map(str, others))
+        raise InvalidRequest(f"hosts: {hosts} is not tried again here; send only logins of those.")
 
 
 def _choose(session: Session, job: Job, command: RetryJob) -> Selection:

@@ -26,7 +26,8 @@ def roll_on(session: Session, task_ids: Iterable[int]) -> None:
 
 def _advance(session: Session, task: Task) -> bool:
     """One look at a rollout; whether it opened a wave, so that another look is worth it."""
-    if task.open_wave + 1 >= len(task.waves):
+    if not _waits_for_its_wave(session, task):
+        task.next_wave_at, task.waits_for_person = None, False
         return False
     block_followers(session, task)
     if not _open_waves_ended(session, task):
@@ -58,6 +59,22 @@ def open_next_wave(session: Session, task: Task) -> None:
     append_events(session, task.job_id, [Entry(kind="wave", data=data)])
 
 
+def _waits_for_its_wave(session: Session, task: Task) -> bool:
+    """Whether a host of a later wave is still to be done: a rollout that stopped opens no more."""
+    if task.open_wave + 1 >= len(task.waves):
+        return False
+    waiting = (
+        select(Part.id)
+        .join(Target, Target.id == Part.target_id)
+        .where(
+            Part.task_id == task.id,
+            Part.status == Status.PENDING,
+            Target.wave > task.open_wave,
+        )
+    )
+    return session.scalar(waiting.limit(1)) is not None
+
+
 def _open_waves_ended(session: Session, task: Task) -> bool:
     unfinished = (
         select(Part.id)
@@ -78,6 +95,7 @@ def _failed(session: Session, task: Task) -> int:
         .where(
             Part.task_id == task.id,
             Part.status == Status.FAILED,
+            Part.run_id.is_not(None),  # those that never began are no failures of the rollout's
             Target.wave <= task.open_wave,
         )
     )

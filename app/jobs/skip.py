@@ -4,12 +4,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.domain.graph import subtask_capability
-from app.domain.states import Cause, Operation, Status
+from app.domain.states import Cause, Direction, Operation, Status
 from app.jobs.block import SKIPPED_EARLIER
 from app.jobs.context import Context
 from app.jobs.dispatch import open_runs
 from app.jobs.find import failed_parts, require, take_subtask
 from app.jobs.fold import refresh_tasks
+from app.jobs.reopen import WAITS
 from app.log import log
 from app.models.base import again_on_deadlock, transaction
 from app.models.journal import Entry, append_events
@@ -35,6 +36,8 @@ def skip_subtask(ctx: Context, task_id: int, subtask_id: int, by: str, note: str
             _skip(part, reason)
         for part in _waiting_behind(session, parts):
             part.move_to(Status.IGNORED, SKIPPED_EARLIER)
+        for part in _stopped_by_rollout(session, task):
+            part.move_to(Status.PENDING, WAITS)
         subtask.operation = Operation.SKIP
         subtask.finished_at = None
         _note(session, task, parts)
@@ -49,6 +52,19 @@ def _waiting_behind(session: Session, parts: list[Part]) -> list[Part]:
     targets = {part.target_id: part.stage for part in parts if part.undo is None}
     ended = select(Part).where(Part.target_id.in_(targets), Part.cause == Cause.UPSTREAM)
     return [part for part in session.scalars(ended) if part.stage > targets[part.target_id]]
+
+
+def _stopped_by_rollout(session: Session, task: Task) -> list[Part]:
+    """What never began because the rollout stopped: without the skipped hosts it may go on."""
+    if task.rollout is None or task.direction is Direction.BACK:
+        return []
+    never_begun = select(Part).where(
+        Part.task_id == task.id,
+        Part.status == Status.FAILED,
+        Part.cause == Cause.NOT_STARTED,
+        Part.run_id.is_(None),
+    )
+    return list(session.scalars(never_begun))
 
 
 def _skip(part: Part, reason: str) -> None:

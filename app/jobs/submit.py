@@ -11,7 +11,7 @@ from app.domain.catalogue import Executor, JobType, get_job_type
 from app.domain.commands import AuthType, FilteredHost, LoginSpec, SubmitJob, Submitted
 from app.domain.errors import Conflict, InvalidRequest
 from app.domain.rollout import Rollout, dump_rollout
-from app.domain.states import Operation
+from app.domain.states import Direction, Operation
 from app.jobs.context import Context
 from app.jobs.dispatch import open_runs
 from app.jobs.enlist import Enlisted, Hosted, enlist_hosts
@@ -183,7 +183,7 @@ def store_logins(
 
 def start_task(ctx: Context, session: Session, task: Task, stages: Sequence[JobType]) -> list[int]:
     """Do what needs no worker now; returns the runs to send once this is committed."""
-    for job_type in stages:
+    for job_type in stages if task.direction is Direction.FORWARD else ():
         if job_type.executor is Executor.RECORD:
             record_parts(session, job_type, task)
         if job_type.executor is Executor.REPORT:

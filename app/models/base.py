@@ -23,6 +23,14 @@ NAMING = {
 }
 
 
+# A connection may lie idle for hours; one that a firewall has dropped is to be noticed in seconds.
+KEPT_ALIVE = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+}
+
 P = ParamSpec("P")
 R = TypeVar("R")
 ATTEMPTS = 4
@@ -85,7 +93,13 @@ def now() -> datetime:
 def open_database(url: str) -> Engine:
     """An engine whose transactions behave alike on SQLite and PostgreSQL (design.md §8)."""
     # an error's text ends up in logs: what the rows hold does not belong there
-    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"), hide_parameters=True)
+    is_sqlite = url.startswith("sqlite")
+    engine = create_engine(
+        url,
+        pool_pre_ping=not is_sqlite,
+        hide_parameters=True,
+        connect_args={} if is_sqlite else KEPT_ALIVE,
+    )
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin_immediate)

@@ -3,12 +3,12 @@
 import base64
 import json
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from runpy import run_path
 from typing import Any
 
 PACKING = Path(__file__).resolve().parents[2] / "roles/package/files/packing.py"
+CARRIER: str = run_path(str(PACKING))["carry"]()  # what the role runs on a host, on its way there
 WHAT_I_AM = "# Hostler: install this host. Run me as root: python3 - <me\n"
 PROGRAM = """
 import base64, json, os, sys, time, urllib.request
@@ -70,7 +70,7 @@ def make_installer(arguments: Mapping[str, Any], report_to: str, token: str) -> 
     said = {"arguments": {**DEFAULTS, **arguments}, "report_to": report_to, "token": token}
     # base64: a caller's value can neither end a string nor become code
     text = base64.b64encode(json.dumps(said).encode()).decode()
-    return f"{WHAT_I_AM}{_carrier()}{PROGRAM.format(said=text)}"
+    return f"{WHAT_I_AM}{CARRIER}{PROGRAM.format(said=text)}"
 
 
 DEFAULTS = {
@@ -80,10 +80,3 @@ DEFAULTS = {
     "service_manager": "auto",
     "deadline": 600,
 }
-
-
-@cache
-def _carrier() -> str:
-    """What the role runs on a host, on its way there."""
-    text: str = run_path(str(PACKING))["carry"]()
-    return text

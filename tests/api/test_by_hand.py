@@ -77,6 +77,15 @@ def test_a_failure_is_reported_with_what_happened(
     assert "no space left" in step["log"]
 
 
+def test_nothing_is_uninstalled_by_hand(call: Call, token: str) -> None:
+    asked = {"bk_host_id": 1, "is_uninstall": True}
+
+    answer = call("/api/job/1/get_job_commands/", asked)
+
+    assert answer["code"] == 3800001
+    assert "UNINSTALL_AGENT" in answer["message"]
+
+
 def test_a_new_command_makes_the_old_one_worthless(
     client: FlaskClient, call: Call, token: str
 ) -> None:

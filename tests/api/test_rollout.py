@@ -9,6 +9,7 @@ from app.jobs.context import Context
 from app.models.base import reading
 from app.models.work import Job, Subscription, Subtask, Target, Task
 from tests.api.conftest import Call, a_call, a_row
+from tests.api.given import play
 
 ROWS = [a_row(number) for number in range(1, 6)]
 
@@ -28,6 +29,21 @@ def test_further_stages_become_subtasks_behind_the_first(call: Call, ctx: Contex
         "RESTART_AGENT",
     ]
     assert stages[1]["values"] == {"data_path": "/srv/data"}
+
+
+def test_the_log_of_a_host_that_failed_later_says_so(call: Call, ctx: Context) -> None:
+    call("/api/job/install/", a_call(ROWS[0], then=[{"job_type": "RESTART_AGENT"}]))
+    address = ROWS[0]["inner_ip"]
+    play(ctx, {address: "ok"})
+    play(ctx, {address: ["connection_lost", "The connection broke."]})
+    row = call("/api/job/1/details/")["data"]["list"][0]
+
+    log = call("/api/job/1/log/", {"instance_id": row["instance_id"]})["data"]
+
+    assert row["status"] == "FAILED"
+    failed = [entry for entry in log if entry["status"] == "FAILED"]
+    assert "The connection broke." in failed[0]["log"]
+    assert log[0]["status"] == "SUCCESS"
 
 
 def test_a_rollout_puts_every_host_into_a_wave(call: Call, ctx: Context) -> None:

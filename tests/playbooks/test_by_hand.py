@@ -105,6 +105,15 @@ def test_a_host_runs_the_python_its_inventory_names(host: Host) -> None:
     assert "'/nowhere/python3' was not found" in result["msg"]
 
 
+def test_without_pipelining_the_program_goes_as_a_file_and_is_gone_afterwards(host: Host) -> None:
+    settings = {"ansible_pipelining": False, "ansible_remote_tmp": f"{host.root}/ansible"}
+
+    result = host.playbook("import_agent", **settings)
+
+    assert result["phases"]
+    assert not list(Path(host.root, "ansible").glob("**/*.py"))
+
+
 def test_an_argument_of_the_wrong_type_is_named(host: Host) -> None:
     result = host.playbook("import_agent", hostler_token="none of ours")
 

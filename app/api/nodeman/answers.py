@@ -314,9 +314,8 @@ def filtered_row(host: FilteredHost, job_id: int) -> dict[str, Any]:
 
 
 def log_rows(target: TargetView, language: str) -> list[dict[str, Any]]:
-    """The steps of a target's first stage."""
-    steps = target.parts[0].steps if target.parts else ()
-    return [
+    """The steps of a target, stage by stage; one that failed always has a FAILED row (§6.7)."""
+    rows = [
         {
             "step": step.title.in_language(language),
             "status": step_status(step),
@@ -324,8 +323,26 @@ def log_rows(target: TargetView, language: str) -> list[dict[str, Any]]:
             "start_time": step.started_at,
             "finish_time": step.finished_at,
         }
-        for step in steps
+        for part in target.parts
+        for step in part.steps
     ]
+    failed = vocabulary.STATUS[Status.FAILED]
+    if target.status is Status.FAILED and all(row["status"] != failed for row in rows):
+        rows.append(_failure(target, failed, language))
+    return rows
+
+
+def _failure(target: TargetView, status: str, language: str) -> dict[str, Any]:
+    """Why a target failed, where none of its steps did."""
+    part = next((part for part in target.parts if part.status is Status.FAILED), target.parts[-1])
+    title = Title("Result", "结果").in_language(language)
+    return {
+        "step": title,
+        "status": status,
+        "log": part.reason,
+        "start_time": part.started_at,
+        "finish_time": part.finished_at,
+    }
 
 
 def step_status(step: StepView) -> str:

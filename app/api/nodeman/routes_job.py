@@ -12,6 +12,7 @@ from app.api.nodeman import answers, schemas, vocabulary
 from app.api.nodeman.endpoint import Endpoints
 from app.domain.catalogue import CATALOGUE
 from app.domain.commands import HostSpec, RetryJob, RevokeJob, SubmitJob, Submitted
+from app.domain.errors import InvalidRequest
 from app.hosts.search import HostFilter, businesses_of, find_host_ids
 from app.jobs.cancel import revoke_job
 from app.jobs.queries import (
@@ -162,6 +163,8 @@ def collect_log(call: Call, asked: dict[str, Any]) -> dict[str, int]:
 )
 def get_job_commands(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
     job = changing_job(call, asked["job_id"])
+    if asked["is_uninstall"]:
+        raise InvalidRequest("is_uninstall: nothing is uninstalled by hand; use UNINSTALL_AGENT.")
     ticket = manual_ticket(call.ctx, job.id, asked["bk_host_id"])
     if ticket is None:
         return {"status": "PENDING"}

@@ -83,9 +83,16 @@ class ActionModule(ActionBase):
 
     def _perform(self, arguments: dict[str, Any], interpreter: str) -> dict[str, Any]:
         """What the host's program answers; or, when it does not, what stands there instead."""
-        self._used_interpreter = interpreter  # named where it is not found
-        command = f"{self._compute_environment_string()} {interpreter}".strip()
-        said = self._low_level_execute_command(command, in_data=self._program(arguments))
+        self._used_interpreter = f"#!{interpreter}"  # named where it is not found
+        program, file, sent = self._program(arguments), "", None
+        if self._connection.is_pipelining_enabled():
+            sent = program
+        else:  # su and requiretty want a terminal, where nothing can be sent
+            file = self._send_program(program)
+        command = self._connection._shell.build_module_command(
+            self._compute_environment_string(), self._used_interpreter, file
+        )
+        said = self._low_level_execute_command(command, in_data=sent)
         answer: dict[str, Any] = self._parse_returned_data(said, PROFILE)
         remove_internal_keys(answer)
         return answer
@@ -102,8 +109,20 @@ class ActionModule(ActionBase):
         text = base64.b64encode(json.dumps(said, cls=encoder).encode()).decode()
         return f"{CARRIER}{BEGIN.format(said=text)}".encode()
 
+    def _send_program(self, program: bytes) -> str:
+        """Where the program now lies on the host."""
+        if not self._connection._shell.tmpdir:
+            self._make_tmp_path()
+        folder = self._connection._shell.tmpdir
+        path = str(self._connection._shell.join_path(folder, "hostler_package.py"))
+        self._transfer_data(path, program)
+        self._fixup_perms2((folder, path))
+        return path
+
     def _interpreter(self, variables: dict[str, Any]) -> str:
         """The host's Python; where it was to be searched, where every distribution has it."""
+        if self._task.delegate_to:
+            variables = variables["ansible_delegated_vars"][self._task.delegate_to]
         said = self._first(("ansible_python_interpreter",), variables)
         named = str(said or constants.config.get_config_value("INTERPRETER_PYTHON"))
         return EVERYWHERE if named.startswith("auto") else named

@@ -1,0 +1,194 @@
+"""Trying again: whose logins may come along, what needs no worker, and rollouts that stopped."""
+
+from collections import Counter
+
+import pytest
+from sqlalchemy import func, select
+
+from app.domain.commands import RetryJob, SubmitJob
+from app.domain.errors import InvalidRequest, WrongState
+from app.domain.rollout import Rollout
+from app.domain.states import JobStatus, Status
+from app.jobs.context import Context
+from app.jobs.report import manual_ticket, take_report
+from app.jobs.retention import forget_old
+from app.jobs.retry import retry_job, retry_step, retry_subtask, retry_task
+from app.jobs.skip import skip_subtask
+from app.jobs.submit import submit_job
+from app.models.access import Credential
+from app.models.base import reading, transaction
+from app.models.fleet import HostLock
+from app.models.work import Job, LogChunk, Part, Run, Subtask, Target, Task
+from tests.api.given import OK, play, submit
+from tests.jobs.conftest import a_host, a_login
+
+REFUSED = ["auth", "wrong password"]
+
+
+# --- Logins
+
+
+@pytest.mark.parametrize("host_id", [3, 999])
+def test_a_login_comes_along_only_for_a_host_that_is_tried_again(
+    ctx: Context, host_id: int
+) -> None:
+    job_id = submit(ctx, [a_host(0), a_host(1)])
+    submit(ctx, [a_host(2)])
+    play(ctx, {"10.9.0.1": REFUSED, "10.9.0.2": OK})
+    before = _count(ctx, Credential)
+
+    with pytest.raises(InvalidRequest, match=f"{host_id} is not tried again"):
+        retry_job(ctx, RetryJob(job_id=job_id, logins={1: a_login(), host_id: a_login("mine")}))
+
+    assert _count(ctx, Credential) == before
+    assert _count(ctx, Task) == 2
+
+
+# --- What needs no worker
+
+
+def test_a_manual_install_that_failed_waits_for_a_new_command(ctx: Context) -> None:
+    job_id = submit(ctx, [a_host(0)], "MANUAL_INSTALL_AGENT")
+    for again in (
+        lambda: retry_task(ctx, 1, "ada"),
+        lambda: retry_subtask(ctx, 1, 1, "ada"),
+        lambda: retry_step(ctx, job_id=job_id, instance_id="1"),
+    ):
+        ticket = manual_ticket(ctx, job_id, 1)
+        assert ticket
+        take_report(ctx, ticket.token, [{"status": "FAILED", "log": "no space left"}])
+        assert _job(ctx, job_id) is JobStatus.FAILED
+
+        again()
+
+        assert _statuses(ctx) == {Status.RUNNING: 1}
+    ticket = manual_ticket(ctx, job_id, 1)
+    assert ticket
+    after = {"release": {"version": "1.0.0"}}
+    take_report(ctx, ticket.token, [{"status": "DONE", "log": "ok", "after": after}])
+    assert _job(ctx, job_id) is JobStatus.SUCCESS
+
+
+def test_a_host_is_removed_once_the_other_job_has_let_go(ctx: Context) -> None:
+    submit(ctx, [a_host(0)])
+    with transaction(ctx.engine) as session:
+        session.add(HostLock(host_id=1, run_id=1, job_id=1))
+    removal = submit(ctx, [a_host(0)], "REMOVE_AGENT")
+    assert _job(ctx, removal) is JobStatus.FAILED
+    with transaction(ctx.engine) as session:
+        session.delete(session.get_one(HostLock, 1))
+
+    retry_task(ctx, 2, "ada")
+
+    assert _job(ctx, removal) is JobStatus.SUCCESS
+
+
+# --- Rollouts
+
+
+@pytest.fixture
+def stopped(ctx: Context) -> Context:
+    """A canary failed, so four hosts in two further waves never began."""
+    rollout = Rollout(canary=1, batches=(50, 100), max_failed=0)
+    hosts = tuple(a_host(number) for number in range(5))
+    submit_job(
+        ctx, SubmitJob(job_type="INSTALL_AGENT", hosts=hosts, created_by="a", rollout=rollout)
+    )
+    play(ctx, {"10.9.0.1": REFUSED})
+    assert _statuses(ctx) == {Status.FAILED: 5}
+    return ctx
+
+
+def test_a_mended_canary_alone_starts_nothing_else(stopped: Context) -> None:
+    retry_subtask(stopped, 1, 1, "ada")
+    play(stopped, {"10.9.0.1": OK})
+
+    assert _statuses(stopped) == {Status.SUCCESS: 1, Status.FAILED: 4}
+    assert _open_wave(stopped) == 0
+
+
+def test_after_a_mended_canary_the_waves_follow_one_by_one(stopped: Context) -> None:
+    retry_task(stopped, 1, "ada")
+    assert _open_hosts(stopped) == {1}
+    play(stopped, {"10.9.0.1": OK})
+    assert (_open_wave(stopped), _open_hosts(stopped)) == (1, {2, 3})
+    play(stopped, {"10.9.0.2": OK, "10.9.0.3": OK})
+    assert (_open_wave(stopped), _open_hosts(stopped)) == (2, {4, 5})
+    play(stopped, {"10.9.0.4": OK, "10.9.0.5": OK})
+    assert _job(stopped, 1) is JobStatus.SUCCESS
+
+
+def test_without_the_skipped_canary_the_waves_go_on(stopped: Context) -> None:
+    skip_subtask(stopped, 1, 1, "ada", "not ours any more")
+
+    assert (_open_wave(stopped), _open_hosts(stopped)) == (1, {2, 3})
+
+
+def test_what_the_rollout_would_stop_again_is_refused(stopped: Context) -> None:
+    with reading(stopped.engine) as session:
+        last = session.scalars(select(Subtask.id).order_by(Subtask.id.desc())).first()
+    assert last
+
+    with pytest.raises(WrongState, match="the rollout stopped before it"):
+        retry_subtask(stopped, 1, last, "ada")
+
+    assert _statuses(stopped) == {Status.FAILED: 5}
+
+
+def test_a_wave_over_the_threshold_is_the_last(ctx: Context) -> None:
+    rollout = Rollout(batches=(40, 100), max_failed=1)
+    hosts = tuple(a_host(number) for number in range(5))
+    submit_job(
+        ctx, SubmitJob(job_type="INSTALL_AGENT", hosts=hosts, created_by="a", rollout=rollout)
+    )
+
+    play(ctx, {"10.9.0.1": REFUSED, "10.9.0.2": REFUSED})
+
+    assert _statuses(ctx) == {Status.FAILED: 5}
+    with reading(ctx.engine) as session:
+        untouched = session.scalars(select(Part.reason).where(Part.run_id.is_(None))).all()
+    assert len(untouched) == 3
+    assert all("the rollout stopped before it" in reason for reason in untouched)
+
+
+# --- Retention
+
+
+def test_pieces_of_a_log_nobody_archived_go_with_their_run(ctx: Context) -> None:
+    submit(ctx, [a_host(0), a_host(1)])
+    play(ctx, {"10.9.0.1": OK, "10.9.0.2": OK})
+    with transaction(ctx.engine) as session:
+        session.add(LogChunk(run_id=1, offset=0, host_id=1, content=b"left behind"))
+        session.get_one(Run, 1).finished_at = session.get_one(Run, 1).created_at.replace(year=2020)
+
+    forget_old(ctx)
+
+    assert _count(ctx, LogChunk) == 0
+    assert _count(ctx, Part) == 2
+
+
+def _count(ctx: Context, table: type) -> int:
+    with reading(ctx.engine) as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def _job(ctx: Context, job_id: int) -> JobStatus:
+    with reading(ctx.engine) as session:
+        return session.get_one(Job, job_id).status
+
+
+def _statuses(ctx: Context) -> Counter[Status]:
+    with reading(ctx.engine) as session:
+        return Counter(session.scalars(select(Part.status).join(Target).where(Target.is_current)))
+
+
+def _open_wave(ctx: Context) -> int:
+    with reading(ctx.engine) as session:
+        return session.get_one(Task, 1).open_wave
+
+
+def _open_hosts(ctx: Context) -> set[int]:
+    """The hosts whose run waits for a worker."""
+    with reading(ctx.engine) as session:
+        live = select(Subtask.id).where(Subtask.live_run_id.is_not(None))
+        return set(session.scalars(select(Part.host_id).where(Part.subtask_id.in_(live))))
