@@ -41,7 +41,7 @@ def retry_job(ctx: Context, command: RetryJob) -> int:
         store_logins(ctx, session, job.id, list(command.logins.items()))
         session.flush()
         stages = _stages(session, job, command)
-        _check_logins(ctx, session, [t.host_id for t in targets], stages.values())
+        check_logins(ctx, session, [t.host_id for t in targets], stages.values())
         task = write_task(
             session,
             job,
@@ -74,7 +74,7 @@ def retry_step(
             raise NothingToRetry(f"{instance_id} has no failed step.", instance_id=instance_id)
         if take_task(session, part.task_id).is_aborted:
             raise NothingToRetry(ABORTED, instance_id=instance_id)
-        _check_logins(ctx, session, [part.host_id], [CATALOGUE[part.job_type]])
+        check_logins(ctx, session, [part.host_id], [CATALOGUE[part.job_type]])
         step = session.scalars(
             select(StepRow)
             .where(StepRow.part_id == part.id, StepRow.status == Status.FAILED)
@@ -143,7 +143,7 @@ def retry_subtask(ctx: Context, task_id: int, subtask_id: int, by: str) -> None:
 
 def _try_again(ctx: Context, session: Session, task: Task, parts: Sequence[Part]) -> list[int]:
     stages = {CATALOGUE[part.job_type] for part in parts}
-    _check_logins(ctx, session, [part.host_id for part in parts], stages)
+    check_logins(ctx, session, [part.host_id for part in parts], stages)
     forward = task.direction is Direction.FORWARD
     reopen_parts(session, parts, Operation.RETRY if forward else Operation.ROLLBACK)
     session.get_one(Job, task.job_id).is_stopping = False
@@ -215,10 +215,10 @@ def _stages(session: Session, job: Job, command: RetryJob) -> dict[str, JobType]
     return {stage: get_job_type(name) for stage, name in (actions | asked).items()}
 
 
-def _check_logins(
-    ctx: Context, session: Session, host_ids: Sequence[int], stages: Collection[JobType]
+def check_logins(
+    ctx: Context, session: Session, host_ids: Collection[int], stages: Collection[JobType]
 ) -> None:
-    """Refuse before anything starts when a host has no way in any more, naming the hosts."""
+    """Refuse before anything starts when a host has no way in any more; raises LoginMissing."""
     if not any(stage.changes_host for stage in stages):
         return
     hosts = session.scalars(select(Host).where(Host.id.in_(host_ids))).all()

@@ -8,12 +8,13 @@ from sqlalchemy.orm import Session
 from app.domain.catalogue import CATALOGUE
 from app.domain.errors import HeldByNewerTask, RollbackProhibited
 from app.domain.graph import task_capability
-from app.domain.states import Cause, Direction, Operation, Status, TaskStatus
+from app.domain.states import Cause, Direction, Operation, Status, TaskStatus, Undo
 from app.jobs.context import Context
 from app.jobs.dispatch import open_runs
 from app.jobs.find import failed_parts, require, take_task
 from app.jobs.fold import refresh_tasks
 from app.jobs.reopen import mark_subtasks, reopen_parts
+from app.jobs.retry import check_logins
 from app.jobs.undo import must_undo
 from app.log import log
 from app.models.base import again_on_deadlock, transaction
@@ -27,8 +28,8 @@ UNTOUCHED = "nothing of this stage was on the host, so nothing had to be taken b
 def roll_back_task(ctx: Context, task_id: int, by: str) -> None:
     """Take back everything this task did, last stage first; a failed rollback is tried again.
 
-    Raises TaskNotFound, WrongState, RollbackProhibited or HeldByNewerTask, and then nothing has
-    begun.
+    Raises TaskNotFound, WrongState, RollbackProhibited, HeldByNewerTask or LoginMissing, and then
+    nothing has begun.
     """
     with transaction(ctx.engine) as session:
         task = take_task(session, task_id)
@@ -37,6 +38,12 @@ def roll_back_task(ctx: Context, task_id: int, by: str) -> None:
             reopen_parts(session, failed_parts(session, task), Operation.ROLLBACK)
         else:
             _turn_back(session, task)
+        due = select(Part.host_id, Part.job_type).where(
+            Part.task_id == task.id, Part.undo == Undo.DUE
+        )
+        owed = session.execute(due).all()
+        stages = {CATALOGUE[job_type] for _, job_type in owed}
+        check_logins(ctx, session, [host_id for host_id, _ in owed], stages)
         runs = open_runs(session, [task.id])
         refresh_tasks(session, [task.id])
     log.info("A task is rolled back", task_id=task_id, by=by)

@@ -516,6 +516,18 @@ def test_the_order_of_checks(ctx: Context, web: FlaskClient, path: str) -> None:
         assert asker(web)("GET", path, 405)["error"]["code"] == "COM10008"
 
 
+@pytest.mark.parametrize("wrong", ["/log?offset=x", "/skip?note=" + 501 * "x"])
+def test_a_wrong_parameter_is_said_only_of_what_is_there(
+    ctx: Context, web: FlaskClient, wrong: str
+) -> None:
+    bring(ctx, "READY")
+    method = "GET" if "log" in wrong else "POST"
+
+    for nowhere in ("/99/subtasks/1", "/1/subtasks/99"):
+        assert asker(web)(method, nowhere + wrong, 404)["error"]["code"] == "TSK10001"
+    assert asker(web)(method, "/1/subtasks/1" + wrong, 400)["error"]["code"] == "COM10001"
+
+
 def test_a_subtask_of_another_task_is_not_found(ctx: Context, ask: Ask) -> None:
     submit_stages(ctx, 1, "INSTALL_AGENT")
     submit_stages(ctx, 1, "INSTALL_AGENT")

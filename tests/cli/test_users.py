@@ -62,6 +62,15 @@ def test_a_person_gets_other_rights_and_is_kept_out(folder: Path) -> None:
     ctx.engine.dispose()
 
 
+def test_some_businesses_and_all_of_them_are_not_granted_at_once(folder: Path) -> None:
+    hostler(folder, "add", "vera", "--business", "7", typed="long enough\nlong enough\n")
+
+    refused = hostler(folder, "change", "vera", "--business", "8", "--all-businesses")
+
+    assert refused.exit_code != 0
+    assert "businesses: 7" in hostler(folder, "list").output
+
+
 def test_a_removed_person_is_gone_and_an_unknown_one_is_told(folder: Path) -> None:
     hostler(folder, "add", "vera", typed="long enough\nlong enough\n")
 

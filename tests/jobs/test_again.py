@@ -5,21 +5,22 @@ from collections import Counter
 import pytest
 from sqlalchemy import func, select
 
-from app.domain.commands import RetryJob, SubmitJob
-from app.domain.errors import InvalidRequest, WrongState
+from app.domain.commands import NextStage, RetryJob, SubmitJob
+from app.domain.errors import InvalidRequest, LoginMissing, WrongState
 from app.domain.rollout import Rollout
 from app.domain.states import JobStatus, Status
 from app.jobs.context import Context
 from app.jobs.report import manual_ticket, take_report
 from app.jobs.retention import forget_old
 from app.jobs.retry import retry_job, retry_step, retry_subtask, retry_task
+from app.jobs.rollback import roll_back_task
 from app.jobs.skip import skip_subtask
 from app.jobs.submit import submit_job
 from app.models.access import Credential
 from app.models.base import reading, transaction
 from app.models.fleet import HostLock
 from app.models.work import Job, LogChunk, Part, Run, Subtask, Target, Task
-from tests.api.given import OK, play, submit
+from tests.api.given import OK, arrange, play, submit
 from tests.jobs.conftest import a_host, a_login
 
 REFUSED = ["auth", "wrong password"]
@@ -42,6 +43,21 @@ def test_a_login_comes_along_only_for_a_host_that_is_tried_again(
 
     assert _count(ctx, Credential) == before
     assert _count(ctx, Task) == 2
+
+
+def test_a_rollback_that_could_not_log_in_does_not_begin(ctx: Context) -> None:
+    then = (NextStage(job_type="RESTART_AGENT"),)
+    hosts = (a_host(0), a_host(1))
+    command = SubmitJob(job_type="INSTALL_AGENT", hosts=hosts, created_by="a", then=then)
+    submit_job(ctx, command)
+    play(ctx, {"10.9.0.1": OK, "10.9.0.2": OK})
+    play(ctx, {"10.9.0.1": REFUSED, "10.9.0.2": REFUSED})
+    arrange(ctx, {"logins_expired": True})
+
+    with pytest.raises(LoginMissing, match=r"10\.9\.0\.1, 10\.9\.0\.2"):
+        roll_back_task(ctx, 1, "ada")
+
+    assert _statuses(ctx) == {Status.SUCCESS: 2, Status.FAILED: 2}
 
 
 # --- What needs no worker

@@ -13,7 +13,9 @@ from app.api.callers import find_caller
 from app.api.dialect import context, language
 from app.api.ocp.envelope import ok
 from app.api.ocp.schemas import Query, load, query, read_id
+from app.domain.errors import InvalidRequest
 from app.jobs.context import Context
+from app.jobs.graph_queries import get_subtask, get_task_outline
 
 View = Callable[..., Any]
 VERSIONS = ("/api/v2", "/api/v1")
@@ -50,7 +52,18 @@ class Endpoint:
 
     def _run(self, call: Call, path: Mapping[str, str]) -> Any:
         ids = {name: read_id(IDS[name], text) for name, text in path.items()}
-        return self.view(call, load(self.takes, query()), **ids)
+        try:
+            asked = load(self.takes, query())
+        except InvalidRequest:
+            self._find(call, **ids)  # what is not there, or not theirs, is said first
+            raise
+        return self.view(call, asked, **ids)
+
+    def _find(self, call: Call, task_id: int | None = None, subtask_id: int | None = None) -> None:
+        if task_id is not None:
+            require(call.caller, self.role, get_task_outline(call.ctx, task_id).business_ids)
+        if task_id is not None and subtask_id is not None:
+            get_subtask(call.ctx, task_id, subtask_id)
 
 
 def _answer(answer: Any) -> Response:
