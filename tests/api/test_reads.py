@@ -163,3 +163,13 @@ def test_a_host_of_no_address_family_in_common_is_still_one(ctx: Context, call: 
         assert call("/subscription_task_result/", {"subscription_id": 1, "instance_id_list": name})[
             "data"
         ]
+
+
+def test_a_login_is_said_to_be_gone_only_when_it_is(ctx: Context, call: Call) -> None:
+    arrange(ctx, {"hosts": 1})
+    (kept,) = call("/api/host/search/")["data"]["list"]
+    arrange(ctx, {"logins_expired": True})
+    (gone,) = call("/api/host/search/")["data"]["list"]
+
+    assert kept["identity_info"]["re_certification"] is False
+    assert gone["identity_info"]["re_certification"] is True

@@ -135,7 +135,7 @@ def search(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
         views, total = search_hosts(session, wanted, asked["skip"], asked["take"])
         ids = [view.host.id for view in views]
         extra = frozenset(asked["extra_data"] or ())
-        logins = login_facts(session, ids, now())
+        logins = {} if asked["only_ip"] else login_facts(session, ids, now())
     if asked["only_ip"]:
         field = "inner_ipv6" if asked["return_field"] == "inner_ipv6" else "inner_ip"
         return {"total": total, "list": [getattr(view.host, field) or "" for view in views]}
