@@ -1,12 +1,19 @@
 """Subtasks and their edges as a graph: order, readiness, rollback, and what may be done now."""
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from app.domain.errors import InvalidRequest
-from app.domain.states import Direction, Operation, SubtaskStatus, TaskStatus
+from app.domain.states import (
+    Direction,
+    Operation,
+    Status,
+    SubtaskStatus,
+    TaskStatus,
+    Undo,
+)
 
 N = TypeVar("N", bound=Hashable)
 
@@ -57,15 +64,63 @@ class Graph(Generic[N]):
             raise Cyclic(stuck=[node for node in self.nodes if waiting[node]])
         return tuple(order)
 
-    def promotable(self, is_waiting: Callable[[N], bool], is_done: Callable[[N], bool]) -> set[N]:
-        """The waiting nodes whose upstreams are all done."""
-        return {n for n in self.nodes if is_waiting(n) and all(map(is_done, self._up[n]))}
+    def promotable(self, of: Mapping[N, "Standing"]) -> set[N]:
+        """The waiting nodes of which something may begin.
 
-    def rollback_ready(
-        self, must_go_back: Callable[[N], bool], is_back: Callable[[N], bool]
-    ) -> set[N]:
-        """The nodes to take back now: everything downstream of them is back already."""
-        return {n for n in self.nodes if must_go_back(n) and all(map(is_back, self._down[n]))}
+        Behind a barrier all upstreams must have ended; elsewhere one that lets a host on will do.
+        """
+        return {n for n in self.nodes if _may_follow(of[n], [of[u] for u in self._up[n]])}
+
+    def rollback_ready(self, of: Mapping[N, "Standing"]) -> set[N]:
+        """The waiting nodes of which something can be taken back: what came after it is back."""
+        return {n for n in self.nodes if _may_follow(of[n], [of[d] for d in self._down[n]])}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a subtask's neighbours must know of its parts."""
+
+    waits: bool  # some part of it is still to be done, or to be taken back
+    lets_on: bool  # some part of it is done, or back
+    has_ended: bool  # none waits or runs
+    is_barrier: bool = False  # everything before it must end first
+
+
+def _may_follow(standing: Standing, before: Collection[Standing]) -> bool:
+    if not standing.waits or not before:
+        return standing.waits
+    if standing.is_barrier and not all(one.has_ended for one in before):
+        return False
+    return any(one.lets_on for one in before)
+
+
+def stand(
+    direction: Direction, said: Collection[Status] | Collection[Undo | None], is_barrier: bool
+) -> Standing:
+    """How a subtask stands whose parts say this: their statuses, or on the way back their undos."""
+    if direction is Direction.BACK:
+        is_due = Undo.DUE in said
+        return Standing(waits=is_due, lets_on=None in said, has_ended=not is_due)
+    waits = Status.PENDING in said
+    return Standing(
+        waits=waits,
+        lets_on=Status.SUCCESS in said,
+        has_ended=not waits and Status.RUNNING not in said,
+        is_barrier=is_barrier,
+    )
+
+
+def is_ready(
+    direction: Direction, status: Status, undo: Undo | None, beside: Status | Undo | None
+) -> bool:
+    """Whether a part's turn has come; `beside` is said by its target's part before it.
+
+    Forward, that is the earlier stage's status: proven OK, or None where there is no such stage.
+    Back, it is the later stage's undo: None when that is back, or was never there.
+    """
+    if direction is Direction.BACK:
+        return undo is Undo.DUE and status is not Status.RUNNING and beside is None
+    return status is Status.PENDING and beside in (None, Status.SUCCESS)
 
 
 def connect_slices(

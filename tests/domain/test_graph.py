@@ -1,5 +1,8 @@
 """Graphs have an order, slices align, barriers hold, circles are refused."""
 
+from collections import defaultdict
+from collections.abc import Collection
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,11 +11,21 @@ from app.domain.errors import InvalidRequest
 from app.domain.graph import (
     Cyclic,
     Graph,
+    Standing,
     connect_slices,
+    is_ready,
+    stand,
     subtask_capability,
     task_capability,
 )
-from app.domain.states import Direction, Operation, SubtaskStatus, TaskStatus
+from app.domain.states import (
+    Direction,
+    Operation,
+    Status,
+    SubtaskStatus,
+    TaskStatus,
+    Undo,
+)
 
 
 @st.composite
@@ -32,12 +45,20 @@ def test_every_node_comes_after_its_upstreams(graph: Graph[int]) -> None:
     assert all(place[up] < place[down] for up, down in graph.edges)
 
 
-@given(acyclic())
-def test_promotion_reaches_every_node(graph: Graph[int]) -> None:
+def standing(graph: Graph[int], done: Collection[int], *, barriers: bool) -> dict[int, Standing]:
+    """Each node has one part: done, or waiting."""
+    return {
+        node: Standing(node not in done, node in done, node in done, is_barrier=barriers)
+        for node in graph.nodes
+    }
+
+
+@given(acyclic(), st.booleans())
+def test_promotion_reaches_every_node(graph: Graph[int], barriers: bool) -> None:
     done: set[int] = set()
-    while ready := graph.promotable(
-        set(graph.nodes).difference(done).__contains__, done.__contains__
-    ):
+    while ready := graph.promotable(standing(graph, done, barriers=barriers)):
+        assert not ready & done
+        assert all(not barriers or done.issuperset(graph.upstreams(node)) for node in ready)
         done |= ready
 
     assert done == set(graph.nodes)
@@ -46,14 +67,72 @@ def test_promotion_reaches_every_node(graph: Graph[int]) -> None:
 @given(acyclic())
 def test_rollback_goes_the_other_way_round(graph: Graph[int]) -> None:
     back: list[int] = []
-    while ready := graph.rollback_ready(
-        set(graph.nodes).difference(back).__contains__, back.__contains__
-    ):
+    while ready := graph.rollback_ready(standing(graph, back, barriers=True)):
         back.extend(ready)
 
     place = {node: index for index, node in enumerate(back)}
     assert len(place) == len(graph.nodes)
     assert all(place[down] < place[up] for up, down in graph.edges)
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> tuple[int, list[list[tuple[Status, Undo | None]]]]:
+    """The size of a slice, and for each target what its parts say, stage by stage."""
+    stages = draw(st.integers(1, 4))
+    part = st.tuples(st.sampled_from(Status), st.none() | st.sampled_from(Undo))
+    target = st.lists(part, min_size=stages, max_size=stages)
+    return draw(st.integers(1, 3)), draw(st.lists(target, min_size=1, max_size=7))
+
+
+@given(tasks(), st.sampled_from(Direction))
+def test_the_graph_passes_over_no_ready_part(
+    task: tuple[int, list[list[tuple[Status, Undo | None]]]], direction: Direction
+) -> None:
+    size, targets = task
+    stages = len(targets[0])
+    of: dict[tuple[int, int], set[Status | Undo | None]] = defaultdict(set)
+    ready = set()
+    for number, target in enumerate(targets):
+        for stage, (status, undo) in enumerate(target):
+            subtask = (stage, number // size)
+            of[subtask].add(status if direction is Direction.FORWARD else undo)
+            if direction is Direction.FORWARD:
+                beside = target[stage - 1][0] if stage else None
+            else:
+                beside = target[stage + 1][1] if stage + 1 < stages else None
+            if is_ready(direction, status, undo, beside):
+                ready.add(subtask)
+    layers = [{at: (stage, at) for s, at in of if s == stage} for stage in range(stages)]
+    graph = Graph(tuple(of), connect_slices(layers, [False] * stages))
+    standings = {subtask: stand(direction, said, False) for subtask, said in of.items()}
+
+    chosen = (
+        graph.promotable(standings)
+        if direction is Direction.FORWARD
+        else graph.rollback_ready(standings)
+    )
+
+    assert chosen >= ready
+
+
+@pytest.mark.parametrize(
+    ("earlier", "is_let_on"),
+    [
+        ({Status.SUCCESS, Status.FAILED}, True),
+        ({Status.SUCCESS, Status.RUNNING}, False),
+        ({Status.SUCCESS, Status.PENDING}, False),
+        ({Status.FAILED, Status.IGNORED}, True),
+    ],
+)
+def test_behind_a_barrier_all_must_have_ended(earlier: set[Status], is_let_on: bool) -> None:
+    graph = Graph(("a", "b", "c"), (("a", "c"), ("b", "c")))
+    of = {
+        "a": stand(Direction.FORWARD, {Status.SUCCESS}, is_barrier=False),
+        "b": stand(Direction.FORWARD, earlier, is_barrier=False),
+        "c": stand(Direction.FORWARD, {Status.PENDING}, is_barrier=True),
+    }
+
+    assert ("c" in graph.promotable(of)) is is_let_on
 
 
 def test_a_long_chain_of_diamonds_is_ordered_at_once() -> None:
