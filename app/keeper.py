@@ -6,9 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
-
 from app.access.credentials import wipe_expired
 from app.access.web_sessions import delete_ended_sessions
 from app.jobs.claim import worker_name
@@ -18,8 +15,9 @@ from app.jobs.report import expire_reports
 from app.jobs.retention import forget_old
 from app.jobs.settle import needed_hosts
 from app.log import log
-from app.models.base import insert_missing, now, reading, transaction
-from app.models.work import Duty, Lease
+from app.models.base import now, reading, transaction
+from app.models.duties import find_lease, not_due, postpone, renew_lease
+from app.models.work import Lease
 
 LEASE = "keeper"
 
@@ -95,16 +93,10 @@ class Keeper:
 
     def _is_elected(self) -> bool:
         with transaction(self.ctx.engine) as session:
-            found = (
-                select(Lease).where(Lease.name == LEASE).execution_options(populate_existing=True)
-            )
-            lease = session.scalars(found).first()
-            if lease is None:
-                insert_missing(session, Lease, [{"name": LEASE, "owner": self.name, "beat": 0}])
-                lease = session.scalars(found).one()
+            lease = find_lease(session, LEASE, self.name)
             if lease.owner != self.name and not self._rival_is_gone(lease):
                 return False
-            return _renew(session, lease, self.name)
+            return renew_lease(session, lease, self.name)
 
     def _rival_is_gone(self, lease: Lease) -> bool:
         at = time.monotonic()
@@ -115,27 +107,10 @@ class Keeper:
 
     def _due(self) -> list[Chore]:
         with reading(self.ctx.engine) as session:
-            later = set(session.scalars(select(Duty.name).where(Duty.due_at > now())))
+            later = not_due(session)
         return [chore for chore in CHORES if chore.name not in later]
 
     def _take(self, chore: Chore) -> None:
         """The duty is due again in a while, also when doing it fails."""
         with transaction(self.ctx.engine) as session:
-            insert_missing(session, Duty, [{"name": chore.name, "due_at": now()}])
-            session.execute(
-                update(Duty).where(Duty.name == chore.name).values(due_at=now() + chore.every)
-            )
-
-
-def _renew(session: Session, lease: Lease, name: str) -> bool:
-    """Compare and set: two keepers that saw the same rival die do not both win."""
-    return (
-        session.execute(
-            update(Lease)
-            .where(Lease.name == LEASE, Lease.owner == lease.owner, Lease.beat == lease.beat)
-            .values(owner=name, beat=lease.beat + 1)
-            .returning(Lease.name)
-            .execution_options(synchronize_session=False)
-        ).scalar()
-        is not None
-    )
+            postpone(session, chore.name, chore.every)
