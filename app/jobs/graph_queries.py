@@ -23,6 +23,7 @@ from app.domain.states import (
     Undo,
 )
 from app.jobs.context import Context
+from app.jobs.rollon import why_it_stops
 from app.models.access import User
 from app.models.base import reading
 from app.models.fleet import Business, Host, label_of
@@ -110,6 +111,7 @@ class TaskView:
     open_wave: int
     next_wave_at: datetime | None
     waits_for_person: bool
+    stops: str = ""  # why no further wave of a rollout begins
     newer_task_id: int | None = None  # of the same job: it may hold some of the hosts
     holds_hosts: bool = True  # some host has not gone over to a newer task
     subtasks: tuple[SubtaskView, ...] = ()
@@ -315,6 +317,7 @@ def _one(session: Session, task_id: int, subtasks: Select[int] | None) -> TaskVi
     current = select(Target.id).where(Target.task_id == task_id, Target.is_current).limit(1)
     return replace(
         found,
+        stops=why_it_stops(session, session.get_one(Task, task_id)),
         newer_task_id=newer,
         holds_hosts=newer is None or session.scalar(current) is not None,
         subtasks=tuple(_whole_subtasks(session, found, subtasks)),

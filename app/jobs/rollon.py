@@ -33,11 +33,10 @@ def _advance(session: Session, task: Task) -> bool:
     if not _open_waves_ended(session, task):
         task.next_wave_at, task.waits_for_person = None, False
         return False
-    rollout = parse_rollout(task.rollout)
-    is_canary = task.open_wave == 0 and rollout.canary > 0
-    if reason := rollout.must_stop(_failed(session, task), sum(task.waves), is_canary):
+    if reason := why_it_stops(session, task):
         _stop(session, task, reason)
         return False
+    rollout = parse_rollout(task.rollout)
     if rollout.soak and not task.waits_for_person:
         task.next_wave_at = task.next_wave_at or now() + rollout.soak
         if task.next_wave_at > now():
@@ -48,6 +47,15 @@ def _advance(session: Session, task: Task) -> bool:
         return False
     open_next_wave(session, task)
     return True
+
+
+def why_it_stops(session: Session, task: Task) -> str:
+    """Why no further wave of this task may begin; empty while one may."""
+    if task.rollout is None or task.open_wave + 1 >= len(task.waves):
+        return ""
+    rollout = parse_rollout(task.rollout)
+    is_canary = task.open_wave == 0 and rollout.canary > 0
+    return rollout.must_stop(_failed(session, task), sum(task.waves), is_canary) or ""
 
 
 def open_next_wave(session: Session, task: Task) -> None:

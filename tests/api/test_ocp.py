@@ -416,6 +416,20 @@ def test_capabilities_agree_with_what_happens(ctx: Context, ask: Ask) -> None:
     assert ask("GET", "/1")["data"] == task
 
 
+def test_a_wave_behind_a_failed_canary_says_what_must_be_mended_first(
+    ctx: Context, ask: Ask
+) -> None:
+    submit_stages(ctx, 3, "INSTALL_AGENT", rollout=Rollout(canary=1))
+    play(ctx, {"10.9.0.1": REFUSED})
+
+    canary, rest = (s["capabilities"]["retry"] for s in ask("GET", "/1")["data"]["subtasks"])
+
+    assert canary == {"allowed": True}
+    assert not rest["allowed"]
+    assert "the canary failed on 1 host(s)" in rest["reason"]
+    ask("POST", "/1/subtasks/2/retry", 400)
+
+
 def test_a_retried_subtask_is_ready_once_more(ctx: Context, ask: Ask) -> None:
     submit_stages(ctx, 2, "INSTALL_AGENT")
     play(ctx, HALF)

@@ -201,6 +201,8 @@ def _capabilities(subtask: SubtaskView, task: TaskView, language: str) -> dict[s
     if subtask.status is SubtaskStatus.FAILED and not (subtask.retryable or task.is_aborted):
         held = _refused(vocabulary.held_by(task.newer_task_id), language)
         return may | {"retry": held, "skip": held}
+    if task.stops and subtask.wave > task.open_wave and may["retry"]["allowed"]:
+        return may | {"retry": _refused(vocabulary.stopped(task.stops), language)}
     return may
 
 

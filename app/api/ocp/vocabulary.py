@@ -246,6 +246,14 @@ def held_by(newer_task_id: int | None) -> Title:
     )
 
 
+def stopped(why: str) -> Title:
+    """Why a wave that has not begun cannot be tried by itself."""
+    return Title(
+        f"The rollout stopped before it: {why}; retry or skip what failed first.",
+        f"发布已在此之前停止：{why}；请先重试或跳过失败的步骤。",
+    )
+
+
 def subtask_refusal(found: Capability, operation: Operation, status: SubtaskStatus) -> Title:
     """Why this may not be done to a subtask in that state."""
     if not found.allowed_states:
