@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -16,6 +17,8 @@ ROLE_CODE = CHECKOUT / "roles/package/files"
 
 # What a host has: outside any virtual environment, and for every account.
 PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
+Hosts = Mapping[str, dict[str, Any]]
+NOBODY: Hosts = MappingProxyType({})
 CLEAN = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 DRIVER = """\
@@ -95,12 +98,20 @@ class Host:
 
     def playbook(self, name: str, *options: str, **variables: Any) -> dict[str, Any]:
         """Run one of our playbooks here, as an operator would; the result of its one task."""
+        return self.play(CHECKOUT / f"playbooks/{name}.yml", *options, **variables)
+
+    def play(
+        self, playbook: Path, *options: str, others: Hosts = NOBODY, **variables: Any
+    ) -> dict[str, Any]:
+        """Run a playbook here, perhaps beside other hosts; the result of its one task."""
         inventory = self.root.parent / "inventory.json"
         config = {"port": self.port, "address": "127.0.0.1", **variables.pop("hostler_config", {})}
         host = {"ansible_connection": "local", "hostler_config": config, **variables}
-        inventory.write_text(json.dumps({"all": {"hosts": {"host_1": host}}}, default=str))
+        inventory.write_text(
+            json.dumps({"all": {"hosts": {"host_1": host, **others}}}, default=str)
+        )
         done = subprocess.run(
-            [*ansible_playbook(), "-v", "-i", str(inventory), f"playbooks/{name}.yml", *options],
+            [*ansible_playbook(), "-v", "-i", str(inventory), str(playbook), *options],
             cwd=CHECKOUT,
             env={**os.environ, **self.environment, **QUIET},
             capture_output=True,

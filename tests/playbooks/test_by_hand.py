@@ -1,6 +1,7 @@
 """The playbooks, run as an operator runs them: by ansible-playbook, with the files as they are."""
 
 import configparser
+import json
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ import yaml
 from app.domain.catalogue import CATALOGUE, Executor
 from tests.packages.agents import EXITS
 from tests.playbooks.conftest import Package
-from tests.playbooks.host import CHECKOUT, Host, ansible_playbook, statuses
+from tests.playbooks.host import CHECKOUT, PYTHON, Host, ansible_playbook, statuses
 
 PLAYBOOKS = sorted(path.stem for path in (CHECKOUT / "playbooks").glob("*.yml"))
 NOT_A_JOB_TYPE = {"release_hosts", "roll_back"}  # what a cancel and a rollback run
@@ -101,6 +102,17 @@ def test_a_package_file_that_is_not_there_is_named(host: Host) -> None:
 
 def test_a_host_runs_the_python_its_inventory_names(host: Host) -> None:
     result = host.playbook("import_agent", ansible_python_interpreter="/nowhere/python3")
+
+    assert "'/nowhere/python3' was not found" in result["msg"]
+
+
+def test_a_host_the_work_is_delegated_to_has_a_python_of_its_own(host: Host) -> None:
+    tasks = [{"hostler_package": {"action": "detect"}, "delegate_to": "elsewhere"}]
+    playbook = host.root.parent / "delegated.json"
+    playbook.write_text(json.dumps([{"hosts": "host_1", "gather_facts": False, "tasks": tasks}]))
+    elsewhere = {"ansible_connection": "local", "ansible_python_interpreter": "/nowhere/python3"}
+
+    result = host.play(playbook, others={"elsewhere": elsewhere}, ansible_python_interpreter=PYTHON)
 
     assert "'/nowhere/python3' was not found" in result["msg"]
 
