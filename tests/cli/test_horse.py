@@ -19,7 +19,8 @@ def test_it_warms_up_at_once_and_obeys_one_order(tmp_path: Path) -> None:
     assert horse.order("run-7:a1")
     assert os.waitpid(horse.pid, 0) == (horse.pid, 0)
     assert (tmp_path / "order").read_text() == f"run-7:a1 by {horse.pid}"
-    os.close(seen), os.close(told)
+    for end in (seen, told):
+        os.close(end)
 
 
 def test_one_that_died_takes_no_order() -> None:
