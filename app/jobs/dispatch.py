@@ -72,13 +72,11 @@ def _next_attempt(session: Session, subtask: Subtask) -> int:
     return (last or 0) + 1
 
 
-def wake_waiting(session: Session, host_ids: Iterable[int]) -> list[int]:
-    """Runs for the parts that waited for these hosts, oldest task first."""
+def wake_waiting(
+    session: Session, host_ids: Iterable[int], task_ids: Iterable[int] = ()
+) -> list[int]:
+    """Runs for the parts that waited for these hosts, and for what is ready in these tasks."""
     waits = or_(Part.status == Status.PENDING, Part.undo == Undo.DUE)
-    tasks = session.scalars(
-        select(Part.task_id)
-        .where(Part.host_id.in_(list(host_ids)), waits)
-        .distinct()
-        .order_by(Part.task_id)
-    ).all()
+    waiting = select(Part.task_id).where(Part.host_id.in_(list(host_ids)), waits).distinct()
+    tasks = sorted({*task_ids, *session.scalars(waiting)})
     return open_runs(session, tasks) if tasks else []

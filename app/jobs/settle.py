@@ -14,7 +14,7 @@ from app.domain.catalogue import CATALOGUE
 from app.domain.states import Cause, Direction, JobStatus, RunStatus, Status
 from app.jobs.claim import HELD, Claim
 from app.jobs.context import Context
-from app.jobs.dispatch import open_runs, wake_waiting
+from app.jobs.dispatch import wake_waiting
 from app.jobs.fold import refresh_tasks
 from app.jobs.outcome import apply_effect
 from app.jobs.undo import undo_of
@@ -106,8 +106,7 @@ def finish_run(session: Session, run: Run, parts: Collection[Part]) -> list[int]
     _note(session, run, parts)
     hosts = free_hosts(session, run_id)
     session.expire_all()
-    runs = open_runs(session, [task_id])
-    runs += wake_waiting(session, hosts)
+    runs = wake_waiting(session, hosts, [task_id])
     refresh_tasks(session, [task_id])
     _wipe_logins(session, job_id)
     return runs
