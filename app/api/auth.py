@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,11 +17,20 @@ from app.api.dialect import language
 from app.domain.commands import Idempotency
 from app.domain.errors import HostlerError, InvalidRequest, Unauthenticated
 from app.jobs.context import Context
+from app.jobs.once import do_once
 from app.log import log
 from app.models.base import reading, transaction
 
 HEADER = "X-Bkapi-Authorization"
+IDEMPOTENCY_KEY = "Idempotency-Key"
 MAX_KEY = 128
+REPEATABLE = {
+    "in": "header",
+    "name": IDEMPOTENCY_KEY,
+    "schema": {"type": "string", "maxLength": MAX_KEY},
+    "description": "Within a day the same request under the same key is done once and answered "
+    "alike; another request under it is refused. Passwords and keys are not compared.",
+}
 MAX_ACTOR = 64
 
 
@@ -49,17 +58,34 @@ class Call:
         self.target = target
         self.details.update(details)
 
-    def idempotency(self) -> Idempotency | None:
+    def once(self, view: Callable[[], Any]) -> Any:
+        """What the view answers; under one Idempotency-Key it acts once and answers alike."""
+        asked = self._idempotency()
+        if asked is None:
+            return view()
+
+        def deed(ctx: Context) -> dict[str, Any]:
+            self.ctx = ctx
+            answer = view()
+            return {"target": self.target, "data": answer}
+
+        known, is_repeated = do_once(self.ctx, asked, deed)
+        if is_repeated:
+            self.note(known["target"], repeated=True)
+        return known["data"]
+
+    def _idempotency(self) -> Idempotency | None:
         """The caller's promise that a repeated request is the same one, if it made one."""
-        key = request.headers.get("Idempotency-Key", "")
+        key = request.headers.get(IDEMPOTENCY_KEY, "")
         if not key:
             return None
         if len(key) > MAX_KEY or not key.isprintable():
             raise InvalidRequest(
-                f"Idempotency-Key takes up to {MAX_KEY} printable characters.",
-                field="Idempotency-Key",
+                f"{IDEMPOTENCY_KEY} takes up to {MAX_KEY} printable characters.",
+                field=IDEMPOTENCY_KEY,
             )
-        return Idempotency(owner=self.caller.name, key=key, fingerprint=self._fingerprint())
+        owner = f"{self.caller.kind} {self.caller.name}"
+        return Idempotency(owner=owner, key=key, fingerprint=self._fingerprint())
 
     def _fingerprint(self) -> str:
         # secrets are left out: a ciphertext differs each time, and a hash of a password tells
@@ -70,7 +96,12 @@ class Call:
 
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _without_secrets(v) for k, v in value.items() if k not in audit.SECRET_NAMES}
+        # what a condition calls its key is the name of a field
+        return {
+            k: v if k == "conditions" else _without_secrets(v)
+            for k, v in value.items()
+            if k not in audit.SECRET_NAMES
+        }
     return [_without_secrets(item) for item in value] if isinstance(value, list) else value
 
 

@@ -66,7 +66,9 @@ INTRODUCTION = """Runs agent jobs on fleets of hosts, and tells the truth about 
 
 Paths may carry the prefixes of the gateways they came through (`/api/c/compapi/v2/nodeman/`,
 `/api/bk-nodeman/prod/`, `open/`, `system/`); parameters may be in the query, a form or a JSON body.
-A POST with an `Idempotency-Key` header can be repeated safely."""
+A POST that changes something can be repeated safely with an `Idempotency-Key` header: within a day
+the same request under the same key is done once and answered alike. Another request under it is
+refused; what was refused is not remembered."""
 
 NUMBER = {"schema": {"type": "integer", "minimum": 0}}
 EVENT = {

@@ -98,7 +98,6 @@ class SubmitJob:
     on_busy: OnBusy = OnBusy.WAIT
     then: tuple[NextStage, ...] = ()
     rollout: Rollout | None = None  # None: every host at once
-    idempotency: Idempotency | None = None
     language: str = "en"
 
 
@@ -123,7 +122,6 @@ class Submitted:
     job_id: int
     task_id: int
     filtered: tuple[FilteredHost, ...] = ()
-    repeated: bool = False  # the same Idempotency-Key was seen before
 
 
 @dataclass(frozen=True, kw_only=True)

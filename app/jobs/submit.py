@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from app.access.credentials import NewCredential, store_credentials
 from app.domain.catalogue import Executor, JobType, get_job_type
-from app.domain.commands import AuthType, FilteredHost, LoginSpec, SubmitJob, Submitted
-from app.domain.errors import Conflict, InvalidRequest
+from app.domain.commands import AuthType, LoginSpec, SubmitJob, Submitted
+from app.domain.errors import InvalidRequest
 from app.domain.rollout import Rollout, dump_rollout
 from app.domain.states import Direction, Operation
 from app.jobs.context import Context
@@ -21,12 +21,12 @@ from app.jobs.record import record_parts
 from app.jobs.report import await_reports
 from app.models.base import again_on_deadlock, now, transaction
 from app.models.counter import insert_in_order, take_turn
-from app.models.work import IdempotentAnswer, Job, Subscription, Target, Task
+from app.models.work import Job, Subscription, Target, Task
 
 
 @again_on_deadlock
 def submit_job(ctx: Context, command: SubmitJob) -> Submitted:
-    """Start this work; durable before it returns, and one Idempotency-Key starts one job.
+    """Start this work; durable before it returns.
 
     Raises AllFiltered, NoProxy, LoginMissing, PackageMissing, HostsBusy, ZoneNotFound or
     AccessPointNotFound, and then nothing has been written (contracts/nodeman.md §2.1).
@@ -35,10 +35,8 @@ def submit_job(ctx: Context, command: SubmitJob) -> Submitted:
     if not command.hosts:
         raise InvalidRequest("hosts is empty; name at least one host.", field="hosts")
     with transaction(ctx.engine) as session:
-        # two that register the same host or use the same key: the second finds what the first wrote
+        # two that register the same host: the second finds what the first wrote
         take_turn(session)
-        if answer := _remembered(session, command):
-            return answer
         enlisted = enlist_hosts(ctx, session, job_type, command)
         job, subscription = _write_job(session, stages, command, enlisted)
         task = write_task(
@@ -52,10 +50,8 @@ def submit_job(ctx: Context, command: SubmitJob) -> Submitted:
         store_logins(ctx, session, job.id, [(h.host_id, h.spec.login) for h in enlisted.hosts])
         plan_task(session, task, stages, targets, ctx.settings.slice_size, command.language)
         runs = start_task(ctx, session, task, stages)
-        submitted = Submitted(job_id=job.id, task_id=task.id, filtered=enlisted.filtered)
-        _remember(session, command, submitted)
     ctx.queue.send(runs)
-    return submitted
+    return Submitted(job_id=job.id, task_id=task.id, filtered=enlisted.filtered)
 
 
 def _stages(command: SubmitJob) -> tuple[JobType, list[JobType]]:
@@ -191,40 +187,3 @@ def start_task(ctx: Context, session: Session, task: Task, stages: Sequence[JobT
     runs = open_runs(session, [task.id])
     refresh_tasks(session, [task.id])
     return runs
-
-
-def _remembered(session: Session, command: SubmitJob) -> Submitted | None:
-    asked = command.idempotency
-    if asked is None:
-        return None
-    row = session.get(IdempotentAnswer, (asked.owner, asked.key))
-    if row is None:
-        return None
-    if row.fingerprint != asked.fingerprint:
-        raise Conflict(
-            f"Idempotency-Key {asked.key!r} was used for another request; choose a new key.",
-            job_id=row.answer["job_id"],
-        )
-    filtered = tuple(FilteredHost(**host) for host in row.answer["filtered"])
-    return Submitted(
-        job_id=row.answer["job_id"],
-        task_id=row.answer["task_id"],
-        filtered=filtered,
-        repeated=True,
-    )
-
-
-def _remember(session: Session, command: SubmitJob, submitted: Submitted) -> None:
-    if asked := command.idempotency:
-        session.add(
-            IdempotentAnswer(
-                owner=asked.owner,
-                key=asked.key,
-                fingerprint=asked.fingerprint,
-                answer={
-                    "job_id": submitted.job_id,
-                    "task_id": submitted.task_id,
-                    "filtered": [asdict(host) for host in submitted.filtered],
-                },
-            )
-        )

@@ -140,9 +140,16 @@ def chunks(values: Iterable[Any], size: int = 5000) -> Iterator[list[Any]]:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Session]:
-    """One unit of writing: everything in it is durable together, or none of it happened."""
-    with Session(engine, expire_on_commit=False) as session, session.begin():
+    """One unit of writing: everything in it is durable together, or none of it happened.
+
+    On a connection that is in a transaction already it is a savepoint of that one.
+    """
+    with _session(engine) as session, session.begin():
         yield session
+
+
+def _session(engine: Engine) -> Session:
+    return Session(engine, expire_on_commit=False, join_transaction_mode="create_savepoint")
 
 
 def again_on_deadlock(use_case: Callable[P, R]) -> Callable[P, R]:
@@ -167,5 +174,5 @@ def again_on_deadlock(use_case: Callable[P, R]) -> Callable[P, R]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
     """A consistent look that never waits for a writer; nothing is written."""
-    with Session(engine.execution_options(read_only=True), expire_on_commit=False) as session:
+    with _session(engine.execution_options(read_only=True)) as session:
         yield session

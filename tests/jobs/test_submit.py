@@ -8,7 +8,6 @@ from sqlalchemy import select
 
 from app.domain.commands import (
     HostSpec,
-    Idempotency,
     NextStage,
     OnBusy,
     SubmitJob,
@@ -17,7 +16,6 @@ from app.domain.commands import (
 from app.domain.errors import (
     AccessPointNotFound,
     AllFiltered,
-    Conflict,
     HostsBusy,
     InvalidRequest,
     LoginMissing,
@@ -82,24 +80,6 @@ def test_a_secret_is_nowhere_in_clear(ctx: Context, install: Install) -> None:
     for key in ctx.queue.connection.scan_iter():
         dumped = ctx.queue.connection.dump(key) or b""
         assert b"canary" not in dumped
-
-
-def test_the_same_idempotency_key_starts_one_job(ctx: Context, install: Install) -> None:
-    asked = Idempotency(owner="app", key="k1", fingerprint="f")
-
-    first = install(2, idempotency=asked)
-    second = install(2, idempotency=asked)
-
-    assert second == replace(first, repeated=True)
-    with reading(ctx.engine) as session:
-        assert count(session, Job) == 1
-
-
-def test_an_idempotency_key_is_for_one_request(ctx: Context, install: Install) -> None:
-    install(1, idempotency=Idempotency(owner="app", key="k1", fingerprint="f"))
-
-    with pytest.raises(Conflict, match="was used for another request"):
-        install(2, idempotency=Idempotency(owner="app", key="k1", fingerprint="g"))
 
 
 def test_a_host_named_twice_takes_part_once(ctx: Context, install: Install) -> None:

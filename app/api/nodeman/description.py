@@ -10,7 +10,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields
 
-from app.api.auth import HEADER
+from app.api.auth import HEADER, REPEATABLE
 from app.api.nodeman import answers
 from app.api.nodeman.endpoint import Endpoint
 from app.api.nodeman.fields import Address, Many, Rows, Text, Word
@@ -143,6 +143,8 @@ def _asked(
     ]
     if method == "GET":
         return {"parameters": parameters + _query(converter, takes)}
+    if endpoint.once:
+        parameters.append(REPEATABLE)
     return {"parameters": parameters, "requestBody": _body(takes)}
 
 

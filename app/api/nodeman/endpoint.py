@@ -36,6 +36,7 @@ class Endpoint:
     role: Role
     changes: bool
     also_get: bool  # clients in the field read with either method
+    once: bool  # whether an Idempotency-Key counts: a repeated call is answered from memory
     view: View
 
     @property
@@ -45,20 +46,20 @@ class Endpoint:
     def __call__(self, **path: str) -> Response:
         ctx = context()
         if not self.changes:
-            return ok(self._dump(self._run(open_call(ctx, parameters() | path, self.role))))
+            return ok(self._run(open_call(ctx, parameters() | path, self.role)))
         with audited(ctx, self.name) as calls:
             calls.append(open_call(ctx, parameters() | path, self.role))
             answer = self._run(calls[0])
-        return ok(self._dump(answer))
+        return ok(answer)
 
     def _run(self, call: Call) -> Any:
         with reading(call.ctx.engine) as session:
             g.open_secret = WireSecrets(session, call.ctx.vault).open
             asked = load(self.takes(), call.parameters)
-        return self.view(call, asked)
+        return call.once(lambda: self._dump(call, asked)) if self.once else self._dump(call, asked)
 
-    def _dump(self, answer: Any) -> Any:
-        return self.answer.dump({"data": answer})["data"]
+    def _dump(self, call: Call, asked: Any) -> Any:
+        return self.answer.dump({"data": self.view(call, asked)})["data"]
 
     @cached_property
     def answer(self) -> Schema:
@@ -92,6 +93,7 @@ class Endpoints:
         role: Role,
         changes: bool,
         also_get: bool = False,
+        once: bool = True,
     ) -> Callable[[View], View]:
         def keep(view: View) -> View:
             self.all.append(
@@ -104,6 +106,7 @@ class Endpoints:
                     role=role,
                     changes=changes,
                     also_get=also_get or not changes,
+                    once=changes and once,
                     view=view,
                 )
             )

@@ -160,6 +160,7 @@ def collect_log(call: Call, asked: dict[str, Any]) -> dict[str, int]:
     takes=schemas.Commands,
     gives=fields.Nested(answers.CommandAnswer),
     also_get=True,
+    once=False,  # the command holds a token, which nobody keeps
 )
 def get_job_commands(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
     job = changing_job(call, asked["job_id"])
@@ -200,15 +201,9 @@ def retried_node(call: Call, job: JobView, instance_id: str) -> dict[str, str]:
 def _submit(call: Call, command: SubmitJob) -> dict[str, Any]:
     call.note("", job_type=command.job_type, hosts=len(command.hosts))
     submitted = submit_job(
-        call.ctx,
-        replace(
-            command,
-            created_by=call.actor,
-            language=call.language,
-            idempotency=call.idempotency(),
-        ),
+        call.ctx, replace(command, created_by=call.actor, language=call.language)
     )
-    call.note(f"job {submitted.job_id}", job_id=submitted.job_id, repeated=submitted.repeated)
+    call.note(f"job {submitted.job_id}", job_id=submitted.job_id)
     return _started(call, submitted)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from apispec import APISpec
 from marshmallow import Schema, fields
 
+from app.api.auth import REPEATABLE
 from app.api.ocp import schemas
 from app.api.ocp.endpoint import IDS, VERSIONS, Endpoint
 from app.api.ocp.routes import endpoints
@@ -34,6 +35,7 @@ REFUSALS = {
     403: "The permission is missing.",
     404: "There is no such task or subtask.",
 }
+KEY_TAKEN = {409: "The Idempotency-Key was used for another request."}
 
 
 class SubError(Schema):
@@ -93,13 +95,15 @@ def _operation(endpoint: Endpoint, name: str, path: str, answer: type[Schema]) -
     in_query = (
         [] if endpoint.takes is schemas.Query else [{"in": "query", "schema": endpoint.takes}]
     )
+    once = [REPEATABLE] if endpoint.once else []
+    refusals = REFUSALS | (KEY_TAKEN if endpoint.once else {})
     return {
         "operationId": f"task_{name}",
         "summary": endpoint.title,
         "description": "" if endpoint.gives else "The answer has no `data`.",
         "tags": [TAG],
         "security": SECURITY,
-        "parameters": [*in_path, *in_query],
+        "parameters": [*in_path, *in_query, *once],
         "responses": {
             "200": {"description": endpoint.title, "content": _content(endpoint, answer)},
             **{
@@ -107,7 +111,7 @@ def _operation(endpoint: Endpoint, name: str, path: str, answer: type[Schema]) -
                     "description": text,
                     "content": {"application/json": {"schema": TaskRefusal}},
                 }
-                for status, text in REFUSALS.items()
+                for status, text in refusals.items()
             },
         },
     }

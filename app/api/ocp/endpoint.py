@@ -34,6 +34,7 @@ class Endpoint:
     gives: type[Schema] | None
     role: Role
     changes: bool
+    once: bool  # whether an Idempotency-Key counts: a repeated call is answered from memory
     view: View
 
     def __call__(self, **path: str) -> Response:
@@ -53,11 +54,14 @@ class Endpoint:
     def _run(self, call: Call, path: Mapping[str, str]) -> Any:
         ids = {name: read_id(IDS[name], text) for name, text in path.items()}
         try:
-            asked = load(self.takes, query())
+            call.parameters = query()
+            asked = load(self.takes, call.parameters)
         except InvalidRequest:
             self._find(call, **ids)  # what is not there, or not theirs, is said first
             raise
-        return self.view(call, asked, **ids)
+        if not self.once:
+            return self.view(call, asked, **ids)
+        return call.once(lambda: self.view(call, asked, **ids))
 
     def _find(self, call: Call, task_id: int | None = None, subtask_id: int | None = None) -> None:
         if task_id is not None:
@@ -78,13 +82,13 @@ class Endpoints:
 
     def read(self, *paths: str, **about: Any) -> Callable[[View], View]:
         """An endpoint that only looks: TASK_VIEWER."""
-        return self._add(paths, method="GET", role=Role.VIEWER, changes=False, **about)
+        return self._add(paths, method="GET", role=Role.VIEWER, changes=False, once=False, **about)
 
     def change(
-        self, *paths: str, role: Role = Role.OPERATOR, **about: Any
+        self, *paths: str, role: Role = Role.OPERATOR, once: bool = True, **about: Any
     ) -> Callable[[View], View]:
         """An endpoint that changes something: TASK_MANAGER; each call of it is audited."""
-        return self._add(paths, method="POST", role=role, changes=True, **about)
+        return self._add(paths, method="POST", role=role, changes=True, once=once, **about)
 
     def _add(
         self,

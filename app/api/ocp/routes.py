@@ -101,7 +101,10 @@ def log(call: Call, asked: dict[str, Any], task_id: int, subtask_id: int) -> dic
 
 
 @endpoints.change(
-    f"{TASK}/downloadDiagnosis", title="A task's graph and logs as a zip file", role=Role.VIEWER
+    f"{TASK}/downloadDiagnosis",
+    title="A task's graph and logs as a zip file",
+    role=Role.VIEWER,
+    once=False,  # it changes nothing, and the file is large
 )
 def download_diagnosis(call: Call, _asked: Any, task_id: int) -> Response:
     call.note(f"task {task_id}", task_id=task_id)
