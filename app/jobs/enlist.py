@@ -110,7 +110,7 @@ def enlist_hosts(ctx: Context, session: Session, job_type: JobType, command: Sub
     proxy, no package, hosts busy with on_busy=refuse, or nobody left.
     """
     zones = _check_places(session, command.hosts)
-    _check_package(session, job_type, command)
+    check_package(session, job_type, command.package_version, command.package_name)
     entries = _List()
     _match(session, job_type, command.hosts, entries)
     _check_proxies(job_type, entries)
@@ -142,13 +142,14 @@ def _check_places(session: Session, specs: Sequence[HostSpec]) -> dict[int, Zone
     return zones
 
 
-def _check_package(session: Session, job_type: JobType, command: SubmitJob) -> None:
-    if not job_type.needs_package:
+def check_package(
+    session: Session, job_type: JobType, version: str | None, name: str | None
+) -> None:
+    """Refuse, as PackageMissing, work for which there is no package."""
+    kind = job_type.node.value.lower()
+    if not job_type.needs_package or choose_packages(session, kind, "LINUX", version, name):
         return
-    kind, version = job_type.node.value.lower(), command.package_version
-    if choose_packages(session, kind, "LINUX", version, command.package_name):
-        return
-    wanted = f"{kind} package" + (f" {command.package_name}" if command.package_name else "")
+    wanted = f"{kind} package" + (f" {name}" if name else "")
     wanted += f" of version {version}" if version else ""
     raise PackageMissing(
         f"There is no {wanted} for LINUX; add one with `hostler package add FILE`.",

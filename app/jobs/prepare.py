@@ -163,7 +163,8 @@ class _Values:
         self.key = signing_key(ctx.settings.key_file)
         task = session.get_one(Task, claim.task_id)
         subscription = session.get_one(Subscription, task.subscription_id)
-        stages = {stage["job_type"]: stage for stage in subscription.stages}
+        # a retry may put another job type in a stage's place
+        stages = {task.actions.get(stage["id"]): stage for stage in subscription.stages}
         self.stage: dict[str, Any] = stages.get(claim.job_type.name, {})
         self._candidates = cache(self._choose)
         self._offered = cache(self._offer)  # one signature for all hosts that fetch alike

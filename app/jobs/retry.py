@@ -6,7 +6,7 @@ from sqlalchemy import Select, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.access.credentials import usable_logins
-from app.domain.catalogue import CATALOGUE, JobType, get_job_type
+from app.domain.catalogue import CATALOGUE, JobType
 from app.domain.commands import HostSpec, RetryJob
 from app.domain.errors import InvalidRequest, LoginMissing, NothingToRetry, TaskNotFound, WrongState
 from app.domain.graph import ABORTED, subtask_capability, task_capability
@@ -20,10 +20,11 @@ from app.jobs.fold import refresh_job
 from app.jobs.plan import plan_task
 from app.jobs.reopen import reopen_parts
 from app.jobs.submit import start_task, store_logins, write_targets, write_task
+from app.jobs.substitute import choose_stages
 from app.log import log
 from app.models.base import again_on_deadlock, now, transaction
 from app.models.fleet import Host
-from app.models.work import Job, Part, StepRow, Subscription, Target, Task
+from app.models.work import Job, Part, StepRow, Target, Task
 
 
 @again_on_deadlock
@@ -31,7 +32,8 @@ def retry_job(ctx: Context, command: RetryJob) -> int:
     """A new task over the current targets that failed, or those named; returns its id.
 
     The rules are contracts/nodeman.md §3.4. Raises NothingToRetry, LoginMissing, TaskNotFound,
-    InvalidRequest, JobNotFound or SubscriptionNotFound, and then nothing has been written.
+    InvalidRequest, PreconditionFailed, PackageMissing, JobNotFound or SubscriptionNotFound, and
+    then nothing has been written.
     """
     with transaction(ctx.engine) as session:
         job = find_job(session, command.job_id, command.subscription_id)
@@ -40,7 +42,8 @@ def retry_job(ctx: Context, command: RetryJob) -> int:
         _check_whose(command, targets)
         store_logins(ctx, session, job.id, list(command.logins.items()))
         session.flush()
-        stages = _stages(session, job, command)
+        rollout = _rollout_of(session, targets[-1].task_id)
+        stages = choose_stages(session, job, command, [t.host_id for t in targets], rollout)
         check_logins(ctx, session, [t.host_id for t in targets], stages.values())
         task = write_task(
             session,
@@ -52,7 +55,7 @@ def retry_job(ctx: Context, command: RetryJob) -> int:
         )
         _supersede(session, targets)
         hosts = tuple(_hosted(target) for target in targets)
-        planned = write_targets(session, task, hosts, _rollout_of(session, targets[-1].task_id))
+        planned = write_targets(session, task, hosts, rollout)
         plan_task(session, task, list(stages.values()), planned, ctx.settings.slice_size)
         job.is_stopping, job.finished_at = False, None
         session.flush()
@@ -200,19 +203,6 @@ def _why_nothing(job: Job, selection: Selection) -> str:
         tasks = ", ".join(map(str, selection.held_by))
         return f"These targets are held by newer task {tasks}; retry that one."
     return f"Subscription {job.subscription_id} has no failed task to retry."
-
-
-def _stages(session: Session, job: Job, command: RetryJob) -> dict[str, JobType]:
-    """The job type of each stage: as asked, else as the tasks before did, the newest winning."""
-    subscription = session.get_one(Subscription, job.subscription_id)
-    actions = {stage["id"]: stage["job_type"] for stage in subscription.stages}
-    query = select(Task.actions).where(Task.job_id == job.id).order_by(Task.id)
-    if command.task_ids:
-        query = query.where(Task.id.in_(command.task_ids))
-    for earlier in session.scalars(query):
-        actions |= {stage: name for stage, name in earlier.items() if stage in actions}
-    asked = {stage: name for stage, name in command.actions.items() if stage in actions}
-    return {stage: get_job_type(name) for stage, name in (actions | asked).items()}
 
 
 def check_logins(

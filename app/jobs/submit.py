@@ -59,17 +59,23 @@ def _stages(command: SubmitJob) -> tuple[JobType, list[JobType]]:
     stages = [
         get_job_type(name) for name in (command.job_type, *(n.job_type for n in command.then))
     ]
-    names = [stage.name for stage in stages]
-    if len(set(names)) < len(names):
-        raise InvalidRequest("A job type can be only one stage of a job.", field="then")
+    check_order(stages, command.rollout, "then")
     for stage, following in zip(stages[1:], command.then, strict=True):
-        if not stage.changes_host:
-            raise InvalidRequest(f"{stage.name} cannot follow another stage.", field="then")
         if unknown := sorted(set(following.values) - stage.variables):
             raise InvalidRequest(f"{stage.name} takes no {', '.join(unknown)}.", field="then")
-    if (command.then or command.rollout) and not stages[0].changes_host:
-        raise InvalidRequest(f"{stages[0].name} has no stages or rollout.", field="then")
     return stages[0], stages
+
+
+def check_order(stages: Sequence[JobType], rollout: Rollout | None, field: str) -> None:
+    """Refuse, as InvalidRequest, stages that cannot follow each other on a host."""
+    first, *following = stages
+    if len(set(stages)) < len(stages):
+        raise InvalidRequest("A job type can be only one stage of a job.", field=field)
+    for stage in following:
+        if not stage.changes_host:
+            raise InvalidRequest(f"{stage.name} cannot follow another stage.", field=field)
+    if (following or rollout) and not first.changes_host:
+        raise InvalidRequest(f"{first.name} has no stages or rollout.", field=field)
 
 
 def _write_job(

@@ -1,27 +1,35 @@
 """Trying again: whose logins may come along, what needs no worker, and rollouts that stopped."""
 
 from collections import Counter
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from app.domain.commands import NextStage, RetryJob, SubmitJob
-from app.domain.errors import InvalidRequest, LoginMissing, WrongState
+from app.domain.errors import (
+    InvalidRequest,
+    LoginMissing,
+    PackageMissing,
+    PreconditionFailed,
+    WrongState,
+)
 from app.domain.rollout import Rollout
 from app.domain.states import JobStatus, Status
 from app.jobs.context import Context
-from app.jobs.report import manual_ticket, take_report
+from app.jobs.prepare import prepare_run
+from app.jobs.report import expire_reports, manual_ticket, take_report
 from app.jobs.retention import forget_old
 from app.jobs.retry import retry_job, retry_step, retry_subtask, retry_task
 from app.jobs.rollback import roll_back_task
 from app.jobs.skip import skip_subtask
 from app.jobs.submit import submit_job
 from app.models.access import Credential
-from app.models.base import reading, transaction
+from app.models.base import now, reading, transaction
 from app.models.fleet import HostLock
-from app.models.work import Job, LogChunk, Part, Run, Subtask, Target, Task
+from app.models.work import Job, LogChunk, Part, ReportToken, Run, Subtask, Target, Task
 from tests.api.given import OK, arrange, play, submit
-from tests.jobs.conftest import a_host, a_login
+from tests.jobs.conftest import a_host, a_login, a_package, claim_next
 
 REFUSED = ["auth", "wrong password"]
 
@@ -58,6 +66,88 @@ def test_a_rollback_that_could_not_log_in_does_not_begin(ctx: Context) -> None:
         roll_back_task(ctx, 1, "ada")
 
     assert _statuses(ctx) == {Status.SUCCESS: 2, Status.FAILED: 2}
+
+
+# --- Other job types than before
+
+
+def test_a_stage_there_is_not_is_refused_and_the_others_are_named(ctx: Context) -> None:
+    submit(ctx, [a_host(0)])
+    play(ctx, {"10.9.0.1": REFUSED})
+
+    with pytest.raises(InvalidRequest, match=r"no stage restart_agent; there are: install_agent"):
+        retry_job(ctx, RetryJob(job_id=1, actions={"restart_agent": "RESTART_AGENT"}))
+
+    assert _count(ctx, Task) == 1
+
+
+def test_a_job_type_in_another_ones_place_meets_the_hosts_as_they_are(ctx: Context) -> None:
+    submit(ctx, [a_host(0), a_host(1)])
+    play(ctx, {"10.9.0.1": REFUSED, "10.9.0.2": REFUSED})
+
+    with pytest.raises(PreconditionFailed, match=r"10\.9\.0\.1: no agent is installed on it"):
+        retry_job(ctx, RetryJob(job_id=1, actions={"install_agent": "UPGRADE_AGENT"}))
+
+    assert _count(ctx, Task) == 1
+
+
+def test_a_job_type_in_another_ones_place_needs_its_own_login(ctx: Context) -> None:
+    submit(ctx, [a_host(0)], "MANUAL_INSTALL_AGENT")
+    expire(ctx)
+    arrange(ctx, {"logins_expired": True})
+
+    with pytest.raises(LoginMissing, match=r"10\.9\.0\.1"):
+        retry_job(ctx, RetryJob(job_id=1, actions={"manual_install_agent": "INSTALL_AGENT"}))
+
+    assert _count(ctx, Task) == 1
+
+
+@pytest.mark.parametrize(
+    ("actions", "why"),
+    [
+        ({"restart_agent": "REMOVE_AGENT"}, "REMOVE_AGENT cannot follow"),
+        ({"restart_agent": "INSTALL_AGENT"}, "only one stage"),
+        ({"install_agent": "REMOVE_AGENT"}, "REMOVE_AGENT has no stages"),
+    ],
+)
+def test_stages_that_could_not_be_submitted_are_not_tried_either(
+    ctx: Context, actions: dict[str, str], why: str
+) -> None:
+    then = (NextStage(job_type="RESTART_AGENT"),)
+    command = SubmitJob(job_type="INSTALL_AGENT", hosts=(a_host(0),), created_by="a", then=then)
+    submit_job(ctx, command)
+    play(ctx, {"10.9.0.1": REFUSED})
+
+    with pytest.raises(InvalidRequest, match=why):
+        retry_job(ctx, RetryJob(job_id=1, actions=actions))
+
+
+def test_a_job_type_in_another_ones_place_installs_the_version_that_was_asked_for(
+    ctx: Context,
+) -> None:
+    with transaction(ctx.engine) as session:
+        session.add(a_package("2.0.0"))
+    command = SubmitJob(
+        job_type="INSTALL_AGENT", hosts=(a_host(0),), created_by="a", package_version="1.0.0"
+    )
+    submit_job(ctx, command)
+    play(ctx, {"10.9.0.1": REFUSED})
+
+    retry_job(ctx, RetryJob(job_id=1, actions={"install_agent": "REINSTALL_AGENT"}))
+
+    run = prepare_run(ctx, claim_next(ctx)).play
+    assert run
+    assert run.playbook == "reinstall_agent"
+    assert [p["version"] for p in run.machines[0].values["hostler_packages"]] == ["1.0.0"]
+
+
+def test_a_job_type_in_another_ones_place_needs_a_package(ctx: Context) -> None:
+    submit(ctx, [a_host(0)], "IMPORT_AGENT")
+    play(ctx, {"10.9.0.1": REFUSED})
+    arrange(ctx, {"without_packages": True})
+
+    with pytest.raises(PackageMissing):
+        retry_job(ctx, RetryJob(job_id=1, actions={"import_agent": "REINSTALL_AGENT"}))
 
 
 # --- What needs no worker
@@ -186,6 +276,13 @@ def test_pieces_of_a_log_nobody_archived_go_with_their_run(ctx: Context) -> None
 def _count(ctx: Context, table: type) -> int:
     with reading(ctx.engine) as session:
         return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def expire(ctx: Context) -> None:
+    """Nobody ran the install command in time."""
+    with transaction(ctx.engine) as session:
+        session.execute(update(ReportToken).values(due_at=now() - timedelta(days=1)))
+    assert expire_reports(ctx) == 1
 
 
 def _job(ctx: Context, job_id: int) -> JobStatus:

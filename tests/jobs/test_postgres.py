@@ -9,11 +9,12 @@ from sqlalchemy import create_engine, func, select, text
 
 from app.access.redact import Redactor
 from app.automation.events import Verdict
-from app.domain.commands import SubmitJob
+from app.domain.commands import Idempotency, SubmitJob
 from app.domain.errors import WrongState
 from app.domain.states import Cause, JobStatus, RunStatus, Status
 from app.jobs.claim import claim_run
 from app.jobs.context import Context, open_context
+from app.jobs.once import do_once
 from app.jobs.progress import write_events
 from app.jobs.retry import retry_subtask
 from app.jobs.settle import settle_run
@@ -55,6 +56,18 @@ def install(ctx: Context, hosts: list[int]) -> int:
     rows = tuple(a_host(n) for n in hosts)
     command = SubmitJob(job_type="INSTALL_AGENT", hosts=rows, created_by="alice")
     return submit_job(ctx, command).job_id
+
+
+def test_of_many_requests_under_one_key_one_starts_a_job(ctx: Context) -> None:
+    asked = Idempotency(owner="app flows", key="k1", fingerprint="f")
+
+    with ThreadPoolExecutor(4) as pool:
+        heard = list(
+            pool.map(lambda _: do_once(ctx, asked, lambda c: {"id": install(c, [1])}), range(4))
+        )
+
+    assert [answer for answer, _ in heard] == [{"id": 1}] * 4
+    assert sorted(repeated for _, repeated in heard) == [False, True, True, True]
 
 
 def test_many_callers_and_workers_meet_on_the_same_hosts(ctx: Context) -> None:
