@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import psutil
@@ -25,7 +25,7 @@ from app.jobs.enlist import standing_logins
 from app.models.base import insert_missing, now, transaction
 from app.models.fleet import AccessPoint, Host
 from app.models.package import Package
-from app.models.work import Lease, Part, Subscription, Target, Task
+from app.models.work import Lease, Part, Target, Task
 from app.packages.choose import choose_packages, describe_candidate
 from app.packages.sign import sign_url, signing_key
 
@@ -162,11 +162,9 @@ class _Values:
         self.keys: dict[int, str] = {}
         self.key = signing_key(ctx.settings.key_file)
         task = session.get_one(Task, claim.task_id)
-        subscription = session.get_one(Subscription, task.subscription_id)
-        # a retry may put another job type in a stage's place
-        stages = {task.actions.get(stage["id"]): stage for stage in subscription.stages}
-        self.stage: dict[str, Any] = stages.get(claim.job_type.name, {})
+        self.stage = undo.stage_of(session, task, claim.job_type)
         self._candidates = cache(self._choose)
+        self._former = cache(partial(undo.find_former, session, claim.job_type))
         self._offered = cache(self._offer)  # one signature for all hosts that fetch alike
 
     def shared(self) -> dict[str, Any]:
@@ -196,21 +194,17 @@ class _Values:
 
     def _back(self, entry: _Entry, point: AccessPoint) -> dict[str, Any]:
         back = undo.undo_of(entry.part, entry.target)
+        # a reload needs the package it finds, an install the one that was there
+        version = back.version or entry.host.agent_version
+        former = self._former(self.stage.get("package_name"), version, back.sha256)
         values: dict[str, Any] = {
             "hostler_action": back.action,
             "hostler_config": self._config(entry, back.values),
-            # a reload needs the package it finds, an install the one that was there
-            "hostler_packages": self._offers(entry.host, point, self._former(entry.host, back)),
+            "hostler_packages": self._offers(entry.host, point, former),
         }
         if back.effect is Effect.REMOVED:
             values["hostler_standing_key"] = self._zone_key(entry.host.zone_id)
         return values
-
-    def _former(self, host: Host, back: undo.TakingBack) -> Sequence[Package]:
-        if back.sha256 is None:
-            return self._candidates(back.version or host.agent_version)
-        same = select(Package).where(Package.sha256 == back.sha256, Package.ready)
-        return self.session.scalars(same).all()
 
     def standing_key(self, host: Host) -> str | None:
         """The key to authorise, or on uninstall to take away."""

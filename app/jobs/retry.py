@@ -21,6 +21,7 @@ from app.jobs.plan import plan_task
 from app.jobs.reopen import reopen_parts
 from app.jobs.submit import start_task, store_logins, write_targets, write_task
 from app.jobs.substitute import choose_stages
+from app.jobs.undo import check_former
 from app.log import log
 from app.models.base import again_on_deadlock, now, transaction
 from app.models.fleet import Host
@@ -98,7 +99,7 @@ def retry_task(ctx: Context, task_id: int, by: str) -> None:
     """Run every failed subtask of a failed task again, for the parts not proven OK.
 
     In a task that goes back: what could not be taken back is tried again, backwards. Raises
-    TaskNotFound, WrongState, HeldByNewerTask or LoginMissing.
+    TaskNotFound, WrongState, HeldByNewerTask, LoginMissing or PackageMissing.
     """
     with transaction(ctx.engine) as session:
         task = take_task(session, task_id)
@@ -121,7 +122,7 @@ def retry_subtask(ctx: Context, task_id: int, subtask_id: int, by: str) -> None:
     """Run one failed subtask again, for its parts not proven OK: a new run, one attempt later.
 
     Of several identical requests exactly one is accepted (contracts/ocp-tasks.md §4.4). Raises
-    TaskNotFound, SubtaskNotFound, WrongState, HeldByNewerTask or LoginMissing.
+    TaskNotFound, SubtaskNotFound, WrongState, HeldByNewerTask, LoginMissing or PackageMissing.
     """
     with transaction(ctx.engine) as session:
         task, subtask = take_subtask(session, task_id, subtask_id)
@@ -149,6 +150,7 @@ def _try_again(ctx: Context, session: Session, task: Task, parts: Sequence[Part]
     check_logins(ctx, session, [part.host_id for part in parts], stages)
     forward = task.direction is Direction.FORWARD
     reopen_parts(session, parts, Operation.RETRY if forward else Operation.ROLLBACK)
+    check_former(session, task)
     session.get_one(Job, task.job_id).is_stopping = False
     return start_task(ctx, session, task, list(stages))
 

@@ -15,7 +15,7 @@ from app.jobs.find import failed_parts, require, take_task
 from app.jobs.fold import refresh_tasks
 from app.jobs.reopen import mark_subtasks, reopen_parts
 from app.jobs.retry import check_logins
-from app.jobs.undo import must_undo
+from app.jobs.undo import check_former, must_undo
 from app.log import log
 from app.models.base import again_on_deadlock, transaction
 from app.models.journal import Entry, append_events
@@ -28,8 +28,8 @@ UNTOUCHED = "nothing of this stage was on the host, so nothing had to be taken b
 def roll_back_task(ctx: Context, task_id: int, by: str) -> None:
     """Take back everything this task did, last stage first; a failed rollback is tried again.
 
-    Raises TaskNotFound, WrongState, RollbackProhibited, HeldByNewerTask or LoginMissing, and then
-    nothing has begun.
+    Raises TaskNotFound, WrongState, RollbackProhibited, HeldByNewerTask, LoginMissing or
+    PackageMissing, and then nothing has begun.
     """
     with transaction(ctx.engine) as session:
         task = take_task(session, task_id)
@@ -44,6 +44,7 @@ def roll_back_task(ctx: Context, task_id: int, by: str) -> None:
         owed = session.execute(due).all()
         stages = {CATALOGUE[job_type] for _, job_type in owed}
         check_logins(ctx, session, [host_id for host_id, _ in owed], stages)
+        check_former(session, task)
         runs = open_runs(session, [task.id])
         refresh_tasks(session, [task.id])
     log.info("A task is rolled back", task_id=task_id, by=by)

@@ -26,8 +26,8 @@ from app.jobs.claim import claim_run
 from app.jobs.context import Context
 from app.jobs.retry import retry_job
 from app.models.access import Audit
-from app.models.base import reading
-from app.models.work import Run, Subtask
+from app.models.base import reading, transaction
+from app.models.work import Part, Run, Subtask
 from tests.api.conftest import header
 from tests.api.given import play
 from tests.api.ocp import TASKS, Ask, asker, basic, read, submit_stages
@@ -470,6 +470,20 @@ def test_a_rollback_that_cannot_be_is_refused_early(ctx: Context, ask: Ask) -> N
 
     assert ask("GET", "/1")["data"]["prohibitRollback"] is True
     assert ask("POST", "/1/rollback", 400)["error"]["code"] == "TSK10009"
+
+
+def test_a_rollback_to_a_removed_package_says_what_to_add(ctx: Context, ask: Ask) -> None:
+    submit_stages(ctx, 1, "INSTALL_AGENT", "RESTART_AGENT")
+    play(ctx, {"10.9.0.1": "ok"})
+    play(ctx, {"10.9.0.1": REFUSED})
+    with transaction(ctx.engine) as session:
+        session.scalars(select(Part)).first().before = {"release": {"version": "0.9.0"}}
+
+    error = ask("POST", "/1/rollback", 400)["error"]
+
+    assert error["code"] == "TSK10004"
+    assert "0.9.0 on 10.9.0.1" in error["message"]
+    assert "hostler package add" in error["message"]
 
 
 def test_skip_lets_the_graph_go_on_and_says_who_and_why(ctx: Context, ask: Ask) -> None:

@@ -1,11 +1,13 @@
 """Trying again: whose logins may come along, what needs no worker, and rollouts that stopped."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select, update
 
+from app.automation.events import Verdict
 from app.domain.commands import NextStage, RetryJob, SubmitJob
 from app.domain.errors import (
     InvalidRequest,
@@ -15,19 +17,22 @@ from app.domain.errors import (
     WrongState,
 )
 from app.domain.rollout import Rollout
-from app.domain.states import JobStatus, Status
+from app.domain.states import Cause, JobStatus, Status
 from app.jobs.context import Context
 from app.jobs.prepare import prepare_run
 from app.jobs.report import expire_reports, manual_ticket, take_report
 from app.jobs.retention import forget_old
 from app.jobs.retry import retry_job, retry_step, retry_subtask, retry_task
 from app.jobs.rollback import roll_back_task
+from app.jobs.settle import settle_run
 from app.jobs.skip import skip_subtask
 from app.jobs.submit import submit_job
 from app.models.access import Credential
 from app.models.base import now, reading, transaction
 from app.models.fleet import HostLock
+from app.models.package import Package
 from app.models.work import Job, LogChunk, Part, ReportToken, Run, Subtask, Target, Task
+from app.packages.remove import remove_package
 from tests.api.given import OK, arrange, play, submit
 from tests.jobs.conftest import a_host, a_login, a_package, claim_next
 
@@ -66,6 +71,82 @@ def test_a_rollback_that_could_not_log_in_does_not_begin(ctx: Context) -> None:
         roll_back_task(ctx, 1, "ada")
 
     assert _statuses(ctx) == {Status.SUCCESS: 2, Status.FAILED: 2}
+
+
+# --- Taking back what is no longer kept
+
+
+@pytest.fixture
+def halfway(ctx: Context) -> Context:
+    """Two hosts were upgraded from 0.9.0, then could not be restarted."""
+    with transaction(ctx.engine) as session:
+        session.add(a_package("0.9.0"))
+    then = (NextStage(job_type="RESTART_AGENT"),)
+    hosts = (a_host(0), a_host(1))
+    submit_job(ctx, SubmitJob(job_type="INSTALL_AGENT", hosts=hosts, created_by="a", then=then))
+    play(ctx, {"10.9.0.1": OK, "10.9.0.2": OK})
+    play(ctx, {"10.9.0.1": REFUSED, "10.9.0.2": REFUSED})
+    with transaction(ctx.engine) as session:
+        first, second = session.scalars(select(Part).where(Part.stage == 0).order_by(Part.id))
+        first.before = {"release": {"version": "0.9.0", "sha256": f"{'0.9.0':0<64}"}}
+        second.before = {"release": None}
+    return ctx
+
+
+def forget_package(ctx: Context, version: str) -> None:
+    with transaction(ctx.engine) as session:
+        package = session.scalars(select(Package).where(Package.version == version)).one()
+        remove_package(session, package)
+
+
+def test_a_rollback_to_a_package_that_was_removed_does_not_begin(halfway: Context) -> None:
+    forget_package(halfway, "0.9.0")
+
+    with pytest.raises(PackageMissing, match=r"version 0\.9\.0 on 10\.9\.0\.1\. Add") as refused:
+        roll_back_task(halfway, 1, "ada")
+
+    assert refused.value.details["hosts"] == {"10.9.0.1": "0.9.0"}
+    assert _statuses(halfway) == {Status.SUCCESS: 2, Status.FAILED: 2}
+
+
+def test_a_package_added_again_lets_the_rollback_begin(halfway: Context) -> None:
+    forget_package(halfway, "0.9.0")
+    with transaction(halfway.engine) as session:
+        session.add(a_package("0.9.0"))
+
+    roll_back_task(halfway, 1, "ada")
+
+    run = prepare_run(halfway, claim_next(halfway)).play
+    assert run
+    first, second = (machine.values for machine in run.machines)
+    assert [p["version"] for p in first["hostler_packages"]] == ["0.9.0"]
+    assert (first["hostler_action"], second["hostler_action"]) == ("install", "uninstall")
+
+
+@pytest.mark.parametrize("again", [retry_task, roll_back_task])
+def test_a_failed_rollback_is_not_tried_again_without_the_package(
+    halfway: Context, again: Callable[..., None]
+) -> None:
+    roll_back_task(halfway, 1, "ada")
+    _fail_rollback(halfway)
+    forget_package(halfway, "0.9.0")
+
+    with pytest.raises(PackageMissing):
+        again(halfway, 1, "ada")
+
+
+def _fail_rollback(ctx: Context) -> None:
+    claim = claim_next(ctx)
+    failed = dict.fromkeys(claim.parts, (Cause.AUTH, "wrong password"))
+    verdict = Verdict(
+        proven_ok=frozenset(),
+        failed=failed,
+        not_started=frozenset(),
+        outside_limit=frozenset(),
+        outcome="failed",
+        message="",
+    )
+    assert settle_run(ctx, claim, verdict)
 
 
 # --- Other job types than before
