@@ -62,7 +62,7 @@ def test_the_report_ends_the_job(client: FlaskClient, call: Call, token: str) ->
 
     assert answer.get_json() == {}
     assert status_of(call) == ("MANUAL_INSTALL_AGENT", "SUCCESS")
-    assert call("/api/job/1/get_job_commands/", {"bk_host_id": 1})["data"] == {"status": "PENDING"}
+    assert call("/api/job/1/get_job_commands/", {"bk_host_id": 1})["data"] == {"status": "SUCCESS"}
 
 
 def test_a_failure_is_reported_with_what_happened(
@@ -75,6 +75,7 @@ def test_a_failure_is_reported_with_what_happened(
     (step,) = call("/api/job/1/log/", {"instance_id": row["instance_id"]})["data"]
     assert step["status"] == "FAILED"
     assert "no space left" in step["log"]
+    assert call("/api/job/1/get_job_commands/", {"bk_host_id": 1})["data"] == {"status": "FAILED"}
 
 
 def test_nothing_is_uninstalled_by_hand(call: Call, token: str) -> None:

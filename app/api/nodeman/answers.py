@@ -204,7 +204,7 @@ class CommandSolution(Schema):
 
 
 class CommandAnswer(Schema):
-    """What to type on the host; while it is not yet its turn only `status`."""
+    """What to type on the host; where it waits for nobody only its `status`."""
 
     status = fields.String()
     solutions = fields.List(fields.Nested(CommandSolution))

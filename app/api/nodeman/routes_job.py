@@ -29,6 +29,7 @@ from app.jobs.report import manual_ticket
 from app.jobs.retry import retry_job, retry_step
 from app.jobs.submit import submit_job
 from app.models.base import reading
+from app.models.work import instance_id_of
 
 endpoints = Endpoints()
 
@@ -168,7 +169,8 @@ def get_job_commands(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
         raise InvalidRequest("is_uninstall: nothing is uninstalled by hand; use UNINSTALL_AGENT.")
     ticket = manual_ticket(call.ctx, job.id, asked["bk_host_id"])
     if ticket is None:
-        return {"status": "PENDING"}
+        target = get_target(call.ctx, job, instance_id_of(asked["bk_host_id"], "", 0))
+        return {"status": vocabulary.STATUS[target.status]}
     return answers.commands(_command(ticket.token), call.language)
 
 
