@@ -7,10 +7,17 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from app.access.caller import Caller
 from app.access.credentials import NewCredential, store_credentials
 from app.access.vault import Vault
 from app.domain.commands import AuthType, LoginSpec
-from app.domain.errors import AccessPointNotFound, Conflict, HostNotFound, InvalidRequest
+from app.domain.errors import (
+    AccessPointNotFound,
+    Conflict,
+    Forbidden,
+    HostNotFound,
+    InvalidRequest,
+)
 from app.models.base import now
 from app.models.fleet import AccessPoint, Host
 
@@ -22,6 +29,10 @@ EDITABLE = frozenset(
 
 class AddressTaken(Conflict):
     """Another host of this zone has that address."""
+
+
+class NotYourHost(Forbidden):
+    """This host is in a business you have no access to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +50,18 @@ def get_host(session: Session, host_id: int) -> Host:
     host = session.get(Host, host_id)
     if host is None or host.is_forgotten:
         raise HostNotFound(f"There is no host {host_id}.", host_id=host_id)
+    return host
+
+
+def get_own_host(session: Session, caller: Caller, host_id: int) -> Host:
+    """That host of one of the caller's businesses, or HostNotFound or NotYourHost."""
+    host = get_host(session, host_id)
+    if not caller.sees(host.business_id):
+        raise NotYourHost(
+            f"Host {host_id} is in business {host.business_id}, which {caller.name} has no "
+            "access to.",
+            host_id=host_id,
+        )
     return host
 
 

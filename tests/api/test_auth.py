@@ -100,6 +100,27 @@ def test_a_scoped_caller_sees_and_touches_only_its_businesses(ctx: Context, call
     assert call("/remove_host/", {"bk_host_id": [2]}, code="scoped")["code"] == "9900403"
 
 
+def test_a_scoped_caller_edits_only_hosts_of_its_businesses(ctx: Context, call: Call) -> None:
+    submit(ctx, [a_host(0), a_host(1, business_id=3)])
+
+    codes = [
+        call("/api/host/update_single/", {"bk_host_id": n, "port": 2222}, code="scoped")["code"]
+        for n in (1, 2, 3)
+    ]
+
+    assert codes == [0, 3801022, 3801010]
+    with reading(ctx.engine) as session:
+        assert session.scalars(select(Host.port).order_by(Host.id)).all() == [2222, 22]
+
+
+def test_who_only_looks_may_edit_no_host(ctx: Context, call: Call) -> None:
+    submit(ctx, [a_host(0)])
+
+    said = call("/api/host/update_single/", {"bk_host_id": 1, "port": 2222}, code="reader")
+
+    assert said["code"] == "9900403"
+
+
 def test_everything_means_everything_the_caller_may_see(ctx: Context, call: Call) -> None:
     submit(ctx, [a_host(0)])
     submit(ctx, [a_host(1, business_id=3)])

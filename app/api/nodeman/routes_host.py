@@ -37,7 +37,7 @@ from app.api.nodeman.schemas import (
 from app.domain.errors import InvalidRequest
 from app.hosts.forget import forget_hosts
 from app.hosts.search import HostFilter, businesses_of, count_running, find_host_ids, search_hosts
-from app.hosts.update import HostEdit, get_host, update_host
+from app.hosts.update import HostEdit, get_own_host, update_host
 from app.jobs.queries import latest_targets
 from app.models.base import now, reading, transaction
 from app.zones.lists import list_access_points, list_install_channels, list_zones
@@ -159,8 +159,7 @@ def search(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
 def update_single(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
     call.note(f"host {asked['bk_host_id']}", fields=sorted(set(asked) - {"password", "key"}))
     with transaction(call.ctx.engine) as session:
-        host = get_host(session, asked["bk_host_id"])
-        require(call.caller, Role.OPERATOR, [host.business_id])
+        host = get_own_host(session, call.caller, asked["bk_host_id"])
         known = {"auth_type": host.auth_type, "account": host.account, "port": host.port}
         update_host(session, call.ctx.vault, _edit(asked, known))
     return {}

@@ -9,7 +9,7 @@ from app.domain import errors
 from app.domain.catalogue import CATALOGUE, Title, get_job_type
 from app.domain.commands import FilteredHost
 from app.domain.states import JobStatus, Status
-from app.hosts.update import AddressTaken
+from app.hosts.update import AddressTaken, NotYourHost
 
 PLATFORM = 3_800_000
 UNEXPECTED = 50_000
@@ -188,6 +188,7 @@ class MixedManual(errors.InvalidRequest):
 OUTER_ERRORS: Mapping[type[errors.HostlerError], tuple[int | str, Data]] = {
     MixedManual: (PLATFORM + 1024, _nothing),
     AddressTaken: (PLATFORM + 1009, _nothing),
+    NotYourHost: (PLATFORM + 1022, _nothing),
     NoCredentials: (PLATFORM + 18, _nothing),
 }
 
