@@ -84,6 +84,10 @@ class AccessPointNotFound(NotFound):
     """There is no such access point."""
 
 
+class InstallChannelNotFound(NotFound):
+    """There is no such install channel."""
+
+
 class SubscriptionNotFound(NotFound):
     """There is no such subscription."""
 

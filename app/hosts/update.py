@@ -1,6 +1,6 @@
 """Edit what is known of one host, and how to log in on it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,11 @@ from app.domain.errors import (
     Conflict,
     Forbidden,
     HostNotFound,
+    InstallChannelNotFound,
     InvalidRequest,
 )
 from app.models.base import now
-from app.models.fleet import AccessPoint, Host
+from app.models.fleet import AccessPoint, Host, InstallChannel
 
 EDITABLE = frozenset(
     {"inner_ip", "inner_ipv6", "outer_ip", "outer_ipv6", "login_ip", "data_ip"}
@@ -87,6 +88,7 @@ def _check(session: Session, host: Host, changes: Mapping[str, Any]) -> None:
     point = changes.get("access_point_id")
     if point is not None and session.get(AccessPoint, point) is None:
         raise AccessPointNotFound(f"There is no access point {point}.", access_point_id=point)
+    check_channels(session, {changes.get("install_channel_id")})
     addresses = [changes[name] for name in ("inner_ip", "inner_ipv6") if changes.get(name)]
     taken = select(Host).where(
         Host.zone_id == host.zone_id,
@@ -95,6 +97,14 @@ def _check(session: Session, host: Host, changes: Mapping[str, Any]) -> None:
     )
     if addresses and (other := session.scalars(taken).first()):
         raise AddressTaken(f"{other.label} in this zone is host {other.id} already.")
+
+
+def check_channels(session: Session, channel_ids: Set[int | None]) -> None:
+    """Refuse, as InstallChannelNotFound, an install channel that is not there."""
+    wanted = {channel_id for channel_id in channel_ids if channel_id is not None}
+    if wanted and (unknown := wanted - set(session.scalars(select(InstallChannel.id)))):
+        named = ", ".join(map(str, sorted(unknown)))
+        raise InstallChannelNotFound(f"There is no install channel {named}.")
 
 
 def _credential(host_id: int, login: LoginSpec) -> NewCredential:

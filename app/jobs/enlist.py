@@ -21,6 +21,7 @@ from app.domain.errors import (
     ZoneNotFound,
 )
 from app.domain.preconditions import HostFacts, first_refusal, has_login
+from app.hosts.update import check_channels
 from app.jobs.context import Context
 from app.models.base import chunks, now
 from app.models.counter import insert_in_order
@@ -106,8 +107,8 @@ class _List:
 def enlist_hosts(ctx: Context, session: Session, job_type: JobType, command: SubmitJob) -> Enlisted:
     """The hosts of this submission as rows, the others with their reasons.
 
-    Raises when the request as a whole cannot be: unknown zone or access point, a zone without a
-    proxy, no package, hosts busy with on_busy=refuse, or nobody left.
+    Raises when the request as a whole cannot be: unknown zone, access point or install channel, a
+    zone without a proxy, no package, hosts busy with on_busy=refuse, or nobody left.
     """
     zones = _check_places(session, command.hosts)
     check_package(session, job_type, command.package_version, command.package_name)
@@ -139,6 +140,7 @@ def _check_places(session: Session, specs: Sequence[HostSpec]) -> dict[int, Zone
         point = spec.access_point_id
         if point not in (None, -1) and point not in access_points:
             raise AccessPointNotFound(f"There is no access point {point}.", access_point_id=point)
+    check_channels(session, {spec.install_channel_id for spec in specs})
     return zones
 
 

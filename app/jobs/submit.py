@@ -28,8 +28,9 @@ from app.models.work import Job, Subscription, Target, Task
 def submit_job(ctx: Context, command: SubmitJob) -> Submitted:
     """Start this work; durable before it returns.
 
-    Raises AllFiltered, NoProxy, LoginMissing, PackageMissing, HostsBusy, ZoneNotFound or
-    AccessPointNotFound, and then nothing has been written (contracts/nodeman.md §2.1).
+    Raises AllFiltered, NoProxy, LoginMissing, PackageMissing, HostsBusy, ZoneNotFound,
+    AccessPointNotFound or InstallChannelNotFound, and then nothing has been written
+    (contracts/nodeman.md §2.1).
     """
     job_type, stages = _stages(command)
     if not command.hosts:

@@ -54,6 +54,7 @@ def test_every_error_has_a_code_and_a_sentence(kind: type[errors.HostlerError]) 
         (errors.NotReady(), 3800015),
         (vocabulary.MixedManual(), 3801024),
         (vocabulary.NotYourHost(), 3801022),
+        (errors.InstallChannelNotFound(), 3801037),
     ],
 )
 def test_the_codes_clients_know(error: errors.HostlerError, code: int | str) -> None:

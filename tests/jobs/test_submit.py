@@ -17,6 +17,7 @@ from app.domain.errors import (
     AccessPointNotFound,
     AllFiltered,
     HostsBusy,
+    InstallChannelNotFound,
     InvalidRequest,
     LoginMissing,
     PackageMissing,
@@ -138,6 +139,7 @@ def test_an_os_without_a_role_is_filtered_and_the_reason_says_which_has_one(
     [
         ({"zone_id": 7}, ZoneNotFound),
         ({"access_point_id": 99}, AccessPointNotFound),
+        ({"install_channel_id": 7}, InstallChannelNotFound),
     ],
 )
 def test_a_place_that_is_not_there_refuses_the_request(

@@ -26,6 +26,7 @@ from app.api.nodeman.fields import (
     ipv6,
 )
 from app.api.nodeman.schemas import (
+    AUTOMATIC,
     VALUES,
     LoginFields,
     Paged,
@@ -252,6 +253,8 @@ def _edit(asked: Mapping[str, Any], known: Mapping[str, Any]) -> HostEdit:
     changes = {name: asked[name] for name in INNER if name in asked}
     changes |= {name: asked[name] or "" for name in OTHER_ADDRESSES if name in asked}
     changes |= {name: asked[name] for name in PLAIN if asked.get(name) is not None}
+    if changes.get("install_channel_id") == AUTOMATIC:
+        changes["install_channel_id"] = None  # no channel is chosen by address yet
     if "auth_type" not in changes and (asked.get("password") or asked.get("key")):
         changes["auth_type"] = "PASSWORD" if asked.get("password") else "KEY"
     return HostEdit(

@@ -165,6 +165,7 @@ ERRORS: Mapping[type[errors.HostlerError], tuple[int | str, Data]] = {
     errors.HostNotFound: (PLATFORM + 1010, _nothing),
     errors.ZoneNotFound: (PLATFORM + 1001, _nothing),
     errors.AccessPointNotFound: (PLATFORM + 1007, _nothing),
+    errors.InstallChannelNotFound: (PLATFORM + 1037, _nothing),
     errors.SubscriptionNotFound: (PLATFORM + 1, _nothing),
     errors.TaskNotFound: (PLATFORM + 3, _nothing),
     errors.Conflict: (PLATFORM + 1, _nothing),
