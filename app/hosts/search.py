@@ -55,6 +55,17 @@ def search_hosts(
     return _views(session, rows), total
 
 
+def search_addresses(
+    session: Session, wanted: HostFilter, column: str, skip: int = 0, take: int | None = 10
+) -> tuple[list[tuple[int, str]], int]:
+    """The zone and address of each host that has one in this column, by id, and how many have."""
+    address = getattr(Host, column)
+    query = _filter(select(Host.zone_id, address), wanted).where(address != "")
+    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    rows = session.execute(query.order_by(Host.id).offset(skip).limit(take))
+    return [(zone_id, text) for zone_id, text in rows], total
+
+
 def find_host_ids(session: Session, wanted: HostFilter) -> list[int]:
     """The ids of all these hosts."""
     return list(session.scalars(_filter(select(Host.id), wanted).order_by(Host.id)))
@@ -236,6 +247,11 @@ def _number_in(column: Any) -> Callable[[tuple[Any, ...]], ColumnElement[bool]]:
     return lambda values: column.in_(_numbers(values))
 
 
+def _addressing(values: tuple[Any, ...]) -> ColumnElement[bool]:
+    # published documentation has numbers for the words
+    return Host.addressing.in_({"0": "static", "1": "dynamic"}.get(t, t) for t in _texts(values))
+
+
 CONDITIONS: Mapping[str, Callable[[tuple[Any, ...]], ColumnElement[bool]]] = {
     "inner_ip": _text_in(Host.inner_ip),
     "inner_ipv6": _any_address,
@@ -247,7 +263,7 @@ CONDITIONS: Mapping[str, Callable[[tuple[Any, ...]], ColumnElement[bool]]] = {
     "bk_biz_id": _number_in(Host.business_id),
     "install_channel_id": _number_in(Host.install_channel_id),
     "bk_host_name": _text_in(Host.hostname),
-    "bk_addressing": _text_in(Host.addressing),
+    "bk_addressing": _addressing,
     "node_type": _text_in(Host.node_kind),
     "os_type": _os,
     "status": _text_in(Host.agent_status),

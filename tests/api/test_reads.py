@@ -12,7 +12,7 @@ from app.domain.catalogue import CATALOGUE
 from app.domain.states import Status
 from app.jobs.context import Context
 from app.jobs.queries import shown_steps
-from tests.api.conftest import Call
+from tests.api.conftest import Call, a_call, a_row
 from tests.api.given import arrange, play, submit
 from tests.jobs.conftest import a_host
 
@@ -173,3 +173,14 @@ def test_a_login_is_said_to_be_gone_only_when_it_is(ctx: Context, call: Call) ->
 
     assert kept["identity_info"]["re_certification"] is False
     assert gone["identity_info"]["re_certification"] is True
+
+
+def test_an_address_of_the_sixth_version_stands_in_brackets_behind_its_zone(call: Call) -> None:
+    assert call("/api/job/install/", a_call(a_row(1), a_row(2, inner_ipv6="2001:db8::1")))["result"]
+
+    placed = call("/api/host/search/", {"cloud_id_ip": {"ipv6": True}})["data"]
+    alone = call("/api/host/search/", {"only_ip": True, "return_field": "inner_ipv6"})["data"]
+
+    exploded = "2001:0db8:0000:0000:0000:0000:0000:0001"
+    assert placed == {"total": 1, "list": [f"0:[{exploded}]"]}
+    assert alone == {"total": 1, "list": [exploded]}

@@ -87,6 +87,18 @@ class Text(fields.String):
         return value
 
 
+class Name(Text):
+    """A text that names something, so that there is one."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(required=True, metadata={"minLength": 1}, **more)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> Any:
+        if value == "":
+            raise ValidationError("is empty; name one")
+        return super()._deserialize(value, attr, data, **more)
+
+
 class Secret(Text):
     """A password or key, plain or encrypted with our public key; comes out plain."""
 

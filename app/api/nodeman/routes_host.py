@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 from marshmallow import fields, post_load
+from sqlalchemy.orm import Session
 
 from app.access.caller import Role, require
 from app.access.credentials import login_facts
 from app.access.wire_keys import DEFAULT, ensure_wire_key, public_keys
 from app.api.auth import Call
 from app.api.dialect import parameters
-from app.api.nodeman import answers
+from app.api.nodeman import answers, vocabulary
 from app.api.nodeman.endpoint import Endpoints
 from app.api.nodeman.fields import (
     Asked,
@@ -20,6 +21,7 @@ from app.api.nodeman.fields import (
     Many,
     Text,
     Whole,
+    Word,
     ip,
     ipv4,
     ipv4_list,
@@ -37,7 +39,14 @@ from app.api.nodeman.schemas import (
 )
 from app.domain.errors import InvalidRequest
 from app.hosts.forget import forget_hosts
-from app.hosts.search import HostFilter, businesses_of, count_running, find_host_ids, search_hosts
+from app.hosts.search import (
+    HostFilter,
+    businesses_of,
+    count_running,
+    find_host_ids,
+    search_addresses,
+    search_hosts,
+)
 from app.hosts.update import HostEdit, get_own_host, update_host
 from app.jobs.queries import latest_targets
 from app.models.base import now, reading, transaction
@@ -46,18 +55,35 @@ from app.zones.lists import list_access_points, list_install_channels, list_zone
 endpoints = Endpoints()
 
 
+class PlacedAddresses(Asked):
+    """Which addresses, each with its zone; the first that is meant counts."""
+
+    ipv4 = Flag()
+    ipv6 = Flag()
+    ipv4_with_brackets = Flag()
+
+
 class Search(Selecting, Paged):
-    """Which hosts, and how they are returned."""
+    """Which hosts, and how they are returned: `only_ip` as `return_field`, `cloud_id_ip` all."""
 
     extra_data = Many(Text(), load_default=None)
     only_ip = Flag()
-    return_field = Text(load_default=None)
+    return_field = Word(tuple(vocabulary.ADDRESSES), load_default=None)
+    cloud_id_ip = fields.Nested(PlacedAddresses, allow_none=True, load_default=None)
     running_count = Flag()
 
     @post_load
     def build(self, asked: dict[str, Any], **_more: Any) -> dict[str, Any]:
-        skip, take = window(asked)
-        return {**asked, "filter": host_filter(asked), "skip": skip, "take": take}
+        placed = [name for name, is_meant in (asked["cloud_id_ip"] or {}).items() if is_meant]
+        skip, take = (0, None) if placed else window(asked)
+        addresses = asked["return_field"] or "inner_ip" if asked["only_ip"] else None
+        return {
+            **asked,
+            "filter": host_filter(asked),
+            "addresses": f"cloud_{placed[0]}" if placed else addresses,
+            "skip": skip,
+            "take": take,
+        }
 
 
 class UpdateSingle(LoginFields):
@@ -133,13 +159,12 @@ def search(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
                 "no_permission_count": 0,
                 "manual_statistics": {},
             }
+        if asked["addresses"]:
+            return _addresses(session, wanted, asked)
         views, total = search_hosts(session, wanted, asked["skip"], asked["take"])
         ids = [view.host.id for view in views]
         extra = frozenset(asked["extra_data"] or ())
-        logins = {} if asked["only_ip"] else login_facts(session, ids, now())
-    if asked["only_ip"]:
-        field = "inner_ipv6" if asked["return_field"] == "inner_ipv6" else "inner_ip"
-        return {"total": total, "list": [getattr(view.host, field) or "" for view in views]}
+        logins = login_facts(session, ids, now())
     last = latest_targets(call.ctx, ids) if "job_result" in extra else {}
     may_operate = call.caller.has_role(Role.OPERATOR)
     rows = [
@@ -149,6 +174,14 @@ def search(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
         for view in views
     ]
     return {"total": total, "list": answers.HostRowAnswer(many=True).dump(rows)}
+
+
+def _addresses(session: Session, wanted: HostFilter, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The hosts' addresses alone; one that has none of this kind is left out."""
+    column, form = vocabulary.ADDRESSES[asked["addresses"]]
+    found, total = search_addresses(session, wanted, column, asked["skip"], asked["take"])
+    listed = [form.format(zone_id=zone_id, address=address) for zone_id, address in found]
+    return {"total": total, "list": listed}
 
 
 @endpoints.change(

@@ -9,7 +9,7 @@ from app.access.caller import Role, require
 from app.api.auth import Call
 from app.api.nodeman import answers, vocabulary
 from app.api.nodeman.endpoint import Endpoints
-from app.api.nodeman.fields import Anything, Asked, Flag, Id, Many, Rows, Text, Whole
+from app.api.nodeman.fields import Anything, Asked, Flag, Id, Many, Name, Rows, Text, Whole
 from app.api.nodeman.routes_job import collect_log, retried_node
 from app.api.nodeman.schemas import (
     MAX_PAGE,
@@ -88,7 +88,7 @@ class TaskResult(Tasks, Instances, Paged):
 class TaskResultDetail(Tasks):
     """One instance."""
 
-    instance_id = Text(required=True, most=256)
+    instance_id = Name(most=256)
 
 
 class ResultAnswer(fields.Field[Any]):

@@ -16,6 +16,7 @@ from app.api.nodeman.fields import (
     Id,
     Many,
     Moment,
+    Name,
     Rows,
     Secret,
     Text,
@@ -549,7 +550,7 @@ class Revoke(OneJob, Instances):
 class OneInstance(OneJob):
     """One host in a job."""
 
-    instance_id = Text(required=True, most=256)
+    instance_id = Name(most=256)
 
 
 class Commands(OneJob):

@@ -49,7 +49,6 @@ AGENT_STATUS_TITLE = {
     "REMOVED": Title("removed", "已移除"),
     "MANUAL_STOP": Title("stopped by hand", "手动停止"),
 }
-NO_PROXY = Title("The zone has no proxy.", "该管控区域下不存在代理")
 AUTOMATIC = Title("Choose automatically", "自动选择")
 UNKNOWN_ADDRESS = Title(
     "There is nothing at {path}; /openapi.json names every address.",
@@ -74,6 +73,15 @@ OPERATION_TITLE = {
 }
 NODE_TITLE = {"AGENT": "Agent", "PROXY": "Proxy", "PLUGIN": "Plugin"}
 JOB_TYPE = {name: job_type.title for name, job_type in CATALOGUE.items()}
+
+# how a host's address is written: which one, and what stands around it
+ADDRESSES = {
+    "inner_ip": ("inner_ip", "{address}"),
+    "inner_ipv6": ("inner_ipv6", "{address}"),
+    "cloud_ipv4": ("inner_ip", "{zone_id}:{address}"),
+    "cloud_ipv6": ("inner_ipv6", "{zone_id}:[{address}]"),
+    "cloud_ipv4_with_brackets": ("inner_ip", "{zone_id}:[{address}]"),
+}
 
 # what the published builds are called; here each of them means the newest ready package
 NEWEST = frozenset({"", "legacy", "stable", "latest"})
