@@ -187,9 +187,11 @@ def fold_subtask(
         return LIVE_RUN[run]
     waiting, failed = False, False
     for status, cause in parts:
+        if status is Status.RUNNING:
+            return SubtaskStatus.RUNNING  # without a run: a person does it
         if status is Status.FAILED and cause is not Cause.UPSTREAM:
             failed = True
-        elif status in (Status.PENDING, Status.RUNNING, Status.FAILED):
+        elif status in (Status.PENDING, Status.FAILED):
             waiting = True
     if failed:
         return SubtaskStatus.FAILED

@@ -8,11 +8,12 @@ from sqlalchemy.orm import Session
 from app.domain.commands import RevokeJob
 from app.domain.errors import NothingToStop
 from app.domain.graph import subtask_capability, task_capability
-from app.domain.states import Cause, Operation, RunStatus, SubtaskStatus
+from app.domain.states import Cause, Operation, RunStatus, Status, SubtaskStatus
 from app.jobs.context import Context
 from app.jobs.dispatch import wake_waiting
 from app.jobs.find import find_job, require, take_subtask, take_task
 from app.jobs.fold import refresh_tasks
+from app.jobs.report import GIVEN_UP
 from app.jobs.retry import in_both_shapes
 from app.jobs.settle import NEVER_BEGUN, close_steps
 from app.log import log
@@ -53,16 +54,21 @@ def cancel_subtask(ctx: Context, task_id: int, subtask_id: int, by: str, note: s
             subtask_capability(Operation.CANCEL, subtask.status, task.direction),
             subtask.status.name,
         )
-        held = (
-            select(Part)
-            .join(RunPart, RunPart.part_id == Part.id)
-            .join(Task, Task.id == Part.task_id)
-            .where(RunPart.run_id == subtask.live_run_id, is_unfinished())
-        )
+        parts = session.scalars(_at_work(subtask)).all()
         subtask.operation = Operation.CANCEL
-        runs = stop_parts(session, task.job_id, session.scalars(held).all())
+        runs = stop_parts(session, task.job_id, parts)
     log.info("A subtask is cancelled", task_id=task_id, subtask_id=subtask_id, by=by, note=note)
     ctx.queue.send(runs)
+
+
+def _at_work(subtask: Subtask) -> Select[Part]:
+    """The parts its live run has, or without a run those a person does."""
+    parts = select(Part).join(Task, Task.id == Part.task_id).where(is_unfinished())
+    if subtask.live_run_id is None:
+        return parts.where(Part.subtask_id == subtask.id, Part.status == Status.RUNNING)
+    return parts.join(RunPart, RunPart.part_id == Part.id).where(
+        RunPart.run_id == subtask.live_run_id
+    )
 
 
 @again_on_deadlock
@@ -102,7 +108,9 @@ def stop_parts(session: Session, job_id: int, parts: Collection[Part]) -> list[i
     held = _held(session, parts)
     free = [part for part in parts if part.id not in held]
     for part in free:
-        part.fail(NEVER_BEGUN, Cause.CANCELLED)
+        # what runs and no worker has is a person's: nobody knows how far that person came
+        by_hand = part.status is Status.RUNNING
+        part.fail(GIVEN_UP if by_hand else NEVER_BEGUN, Cause.CANCELLED)
     close_steps(session, free)
     append_events(
         session, job_id, [Entry(kind="part", data=p.change, host_id=p.host_id) for p in free]

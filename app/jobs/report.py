@@ -2,8 +2,9 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -16,14 +17,18 @@ from app.jobs.context import Context
 from app.jobs.dispatch import open_runs
 from app.jobs.fold import refresh_tasks
 from app.jobs.outcome import apply_effect
-from app.models.base import again_on_deadlock, now, transaction
+from app.models.base import again_on_deadlock, chunks, now, transaction
 from app.models.counter import take_turn
 from app.models.fleet import Host
 from app.models.journal import Entry, append_events
-from app.models.work import Part, ReportToken, StepRow, Target, Task
+from app.models.work import Part, ReportToken, StepRow, Subtask, Target, Task
 
 WAITS = "waits for the install command to be run on the host"
 LATE = "nobody ran the install command in time; retry to get a new one"
+GIVEN_UP = (
+    "stopped on request: nobody waits for the install command any more, and whoever still has it "
+    "can neither fetch the program nor report; if it was run before, look at the host"
+)
 LOG_LIMIT = 64 * 1024  # characters of one step's log
 
 
@@ -39,10 +44,12 @@ class ManualTicket:
 def await_reports(session: Session, job_type: JobType, task: Task) -> None:
     """What waits for it now runs on its host, without a worker, until it reports."""
     at = now()
-    waiting = select(Part).where(
+    query = select(Part).where(
         Part.task_id == task.id, Part.job_type == job_type.name, Part.status == Status.PENDING
     )
-    for part in session.scalars(waiting).all():
+    waiting = session.scalars(query).all()
+    _begin(session, task, {part.subtask_id for part in waiting}, at)
+    for part in waiting:
         part.move_to(Status.RUNNING, WAITS, at=at)
         session.merge(
             StepRow(
@@ -61,6 +68,15 @@ def await_reports(session: Session, job_type: JobType, task: Task) -> None:
             due_at=at + job_type.report_deadline,
         )
         session.merge(token)
+
+
+def _begin(session: Session, task: Task, subtask_ids: Collection[int], at: datetime) -> None:
+    """An attempt at these subtasks begins, though no run makes it."""
+    task.started_at = task.started_at or at
+    for some in chunks(subtask_ids):
+        for subtask in session.scalars(select(Subtask).where(Subtask.id.in_(some))):
+            subtask.attempt += 1 if subtask.started_at else 0
+            subtask.started_at = subtask.started_at or at
 
 
 def manual_ticket(ctx: Context, job_id: int, host_id: int) -> ManualTicket | None:
@@ -90,7 +106,10 @@ def part_of_token(session: Session, token: str) -> Part:
     kept = session.scalar(select(ReportToken).where(ReportToken.token_hash == _hash(token)))
     if kept is None or kept.due_at < now():
         raise Forbidden("This token is unknown or its time is over; get the command again.")
-    return session.get_one(Part, kept.part_id)
+    part = session.get_one(Part, kept.part_id)
+    if part.status is not Status.RUNNING:
+        raise Forbidden(f"Nobody waits for this host any more: {part.reason}.")
+    return part
 
 
 @again_on_deadlock
@@ -103,8 +122,6 @@ def take_report(ctx: Context, token: str, logs: Sequence[Mapping[str, Any]]) -> 
     with transaction(ctx.engine) as session:
         take_turn(session)
         part = part_of_token(session, token)
-        if part.status is not Status.RUNNING:
-            raise Forbidden("This part has ended already.")
         step = session.get(StepRow, (part.id, 0))
         if step is None:
             raise NotFound("There is no such step.")

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 
 from app.jobs.context import Context
 from tests.api.conftest import Call, a_call, a_row
+from tests.api.ocp import asker
 
 
 @pytest.fixture
@@ -99,6 +100,60 @@ def test_a_reader_gets_no_command(ctx: Context, call: Call, token: str) -> None:
     said = call("/api/job/1/get_job_commands/", {"bk_host_id": 1}, code="reader")
 
     assert said["code"] == "9900403"
+
+
+def test_a_revoked_host_says_that_somebody_may_have_begun(call: Call, token: str) -> None:
+    assert call("/api/job/1/revoke/")["result"]
+
+    row = call("/api/job/1/details/")["data"]["list"][0]
+    assert (row["status"], row["cause"]) == ("FAILED", "cancelled")
+    assert "nobody waits for the install command any more" in row["reason"]
+    assert "look at the host" in row["reason"]
+    (step,) = call("/api/job/1/log/", {"instance_id": row["instance_id"]})["data"]
+    assert row["reason"] in step["log"]
+
+
+def test_the_token_of_a_revoked_host_is_dead(client: FlaskClient, call: Call, token: str) -> None:
+    call("/api/job/1/revoke/")
+
+    program = client.get(f"/backend/tools/install/?token={token}")
+    done = {"status": "DONE", "after": {"release": {"version": "1.0.0"}}}
+    said = report(client, token, done).get_json()
+
+    assert program.status_code == 403
+    assert "Nobody waits for this host any more: stopped on request" in program.text
+    assert said["code"] == "9900403"
+    assert "Nobody waits for this host any more" in said["message"]
+    assert status_of(call) == ("MANUAL_INSTALL_AGENT", "FAILED")
+
+
+def test_while_a_person_is_at_it_the_subtask_runs(client: FlaskClient, token: str) -> None:
+    ask = asker(client)
+
+    whole = ask("GET", "/1")["data"]
+
+    (subtask,) = whole["subtasks"]
+    assert (whole["status"], subtask["status"], subtask["runTime"]) == ("RUNNING", "RUNNING", 1)
+    assert whole["startTime"]
+    assert subtask["startTime"]
+    assert "finishTime" not in subtask
+    assert "executor" not in subtask
+
+
+def test_a_subtask_a_person_is_at_can_be_cancelled_and_retried(
+    client: FlaskClient, token: str
+) -> None:
+    ask = asker(client)
+
+    ask("POST", "/1/subtasks/1/cancel?note=wrong+host")
+    cancelled = ask("GET", "/1/subtasks/1")["data"]
+    again = ask("POST", "/1/subtasks/1/retry")["data"]
+
+    assert (cancelled["status"], cancelled["operation"]) == ("FAILED", "CANCEL")
+    assert cancelled["finishTime"]
+    assert (again["status"], again["operation"], again["runTime"]) == ("RUNNING", "RETRY", 2)
+    assert "finishTime" not in again
+    assert client.get(f"/backend/tools/install/?token={token}").status_code == 403
 
 
 @pytest.mark.parametrize(

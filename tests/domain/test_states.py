@@ -86,6 +86,12 @@ def test_a_subtask_whose_parts_wait_for_a_retry_upstream_is_pending() -> None:
     assert fold_subtask(parts, None) is SubtaskStatus.PENDING
 
 
+def test_a_subtask_runs_while_a_person_does_some_of_it() -> None:
+    parts = [(Status.FAILED, Cause.TASK_FAILED), (Status.RUNNING, None), (Status.PENDING, None)]
+
+    assert fold_subtask(parts, None) is SubtaskStatus.RUNNING
+
+
 def test_a_subtask_with_a_failure_of_its_own_has_failed() -> None:
     parts = [(Status.FAILED, Cause.TASK_FAILED), (Status.FAILED, Cause.UPSTREAM)]
 
