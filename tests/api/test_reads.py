@@ -1,5 +1,6 @@
 """What a page costs, and what is shown of steps that never began."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from app.domain.catalogue import CATALOGUE
 from app.domain.states import Status
 from app.jobs.context import Context
 from app.jobs.queries import shown_steps
-from tests.api.conftest import Call, a_call, a_row
+from tests.api.conftest import Call, a_call, a_row, header
 from tests.api.given import arrange, play, submit
 from tests.jobs.conftest import a_host
 
@@ -173,6 +174,48 @@ def test_a_login_is_said_to_be_gone_only_when_it_is(ctx: Context, call: Call) ->
 
     assert kept["identity_info"]["re_certification"] is False
     assert gone["identity_info"]["re_certification"] is True
+
+
+STAMP = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO|ERROR)\] "
+
+
+def test_every_line_of_a_log_is_dated_and_a_step_says_how_it_ends(ctx: Context, call: Call) -> None:
+    arrange(ctx, {"hosts": 2, "played": {"10.9.0.1": "ok", "10.9.0.2": FAILS}})
+    name = {"instance_id": "host|instance|host|1"}
+
+    good = call("/api/job/1/log/", name)["data"][0]
+    bad = call("/api/job/1/log/", {"instance_id": "host|instance|host|2"})["data"]
+    zh = call("/api/job/1/log/", name, headers={**header(), "blueking-language": "zh-cn"})["data"]
+
+    assert all(re.match(STAMP, line) for line in good["log"].splitlines())
+    said = [re.sub(STAMP, "", line) for line in good["log"].splitlines()]
+    assert said == ["Check the host begins.", "fine", "Check the host succeeded."]
+    assert good["log"].startswith(f"[{good['start_time']} INFO]")
+    assert f"[{good['finish_time']} INFO] Check the host succeeded." in good["log"]
+    assert bad[0]["log"].endswith(" ERROR] Check the host failed; see above why.")
+    assert FAILS[1] in bad[0]["log"]
+    assert bad[1]["log"] == ""
+    assert "INFO] 开始 检查主机.\n" in zh[0]["log"]
+    assert zh[0]["log"].endswith("INFO] 检查主机 成功")
+
+
+def test_a_result_without_detail_has_no_logs(ctx: Context, call: Call) -> None:
+    arrange(ctx, {"hosts": 1, "played": {"10.9.0.1": "ok"}})
+
+    logs = {
+        detail: {
+            step["log"] != ""
+            for row in call(
+                "/backend/api/subscription/task_result/",
+                {"subscription_id": 1, "need_detail": detail},
+            )["data"]
+            for step in row["steps"][0]["target_hosts"][0]["sub_steps"]
+            if step["step_code"] == "check"
+        }
+        for detail in (True, False)
+    }
+
+    assert logs == {True: {True}, False: {False}}
 
 
 def test_an_address_of_the_sixth_version_stands_in_brackets_behind_its_zone(call: Call) -> None:

@@ -9,6 +9,7 @@ from marshmallow import Schema, fields
 from app.access.credentials import LoginFacts
 from app.api.nodeman import vocabulary
 from app.api.nodeman.fields import Anything, Built, Moment, Stated, written
+from app.api.nodeman.step_log import dated, step_log
 from app.domain.catalogue import CATALOGUE, Title
 from app.domain.commands import FilteredHost
 from app.domain.states import Status
@@ -319,7 +320,7 @@ def log_rows(target: TargetView, language: str) -> list[dict[str, Any]]:
         {
             "step": step.title.in_language(language),
             "status": step_status(step),
-            "log": step.log,
+            "log": step_log(step, language),
             "start_time": step.started_at,
             "finish_time": step.finished_at,
         }
@@ -339,7 +340,7 @@ def _failure(target: TargetView, status: str, language: str) -> dict[str, Any]:
     return {
         "step": title,
         "status": status,
-        "log": part.reason,
+        "log": dated(part.finished_at, part.reason, "ERROR"),
         "start_time": part.started_at,
         "finish_time": part.finished_at,
     }
@@ -451,7 +452,7 @@ def instance_result(target: TargetView, language: str, detail: bool) -> dict[str
         "start_time": target.started_at,
         "finish_time": target.finished_at,
         "instance_info": _instance_info(target, detail),
-        "steps": [_stage(target, part, language) for part in target.parts],
+        "steps": [_stage(target, part, language, detail) for part in target.parts],
     }
 
 
@@ -474,7 +475,7 @@ def _instance_info(target: TargetView, detail: bool) -> dict[str, Any]:
     return {**info, "scope": [], "process": {}, "meta": {}} if detail else info
 
 
-def _stage(target: TargetView, part: PartView, language: str) -> dict[str, Any]:
+def _stage(target: TargetView, part: PartView, language: str, detail: bool) -> dict[str, Any]:
     job_type = CATALOGUE.get(part.job_type)
     name = f"[{part.stage_id}] {vocabulary.job_title(part.job_type, language)}"
     status = vocabulary.STATUS[part.status]
@@ -495,7 +496,7 @@ def _stage(target: TargetView, part: PartView, language: str) -> dict[str, Any]:
                 "pipeline_id": str(part.id),
                 "status": status,
                 **times,
-                "sub_steps": [_sub_step(part, step, language) for step in part.steps],
+                "sub_steps": [_sub_step(part, step, language, detail) for step in part.steps],
             }
         ],
         "cause": part.cause.value if part.cause else None,
@@ -503,13 +504,13 @@ def _stage(target: TargetView, part: PartView, language: str) -> dict[str, Any]:
     }
 
 
-def _sub_step(part: PartView, step: StepView, language: str) -> dict[str, Any]:
+def _sub_step(part: PartView, step: StepView, language: str, detail: bool) -> dict[str, Any]:
     return {
         "index": step.index,
         "node_name": step.title.in_language(language),
         "step_code": step.key,
         "pipeline_id": f"{part.id}-{step.index}",
-        "log": step.log,
+        "log": step_log(step, language) if detail else "",
         "ex_data": None,
         "status": step_status(step),
         "start_time": written(step.started_at),
