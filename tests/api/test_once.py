@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -133,6 +135,24 @@ def test_a_key_of_another_operation_is_a_conflict(ctx: Context, ask: Ask, name: 
 
     assert said["error"]["code"] == "COM10005"
     assert everything(ctx) == before
+
+
+def test_of_many_requests_at_the_same_moment_one_acts_and_all_hear_the_same(
+    ctx: Context, client: FlaskClient
+) -> None:
+    prepare_task(ctx, "retry")
+    at_once = Barrier(4)
+
+    def retry(_number: int) -> Any:
+        ask = asker(client.application.test_client())
+        at_once.wait()
+        return ask("POST", TASK_CHANGES["retry_one"], headers=KEY)["data"]
+
+    with ThreadPoolExecutor(4) as pool:
+        heard = list(pool.map(retry, range(4)))
+
+    assert heard == [heard[0]] * 4
+    assert heard[0]["runTime"] == 2
 
 
 def test_a_refusal_is_not_remembered(ctx: Context, call: Call) -> None:
