@@ -104,6 +104,11 @@ class JobType:
         return self.take_back is TakeBack.IMPOSSIBLE
 
     @property
+    def attempt_timeout(self) -> timedelta:
+        """How long one attempt may take, whoever makes it."""
+        return self.report_deadline if self.executor is Executor.REPORT else self.timeout
+
+    @property
     def changes_host(self) -> bool:
         return self.executor is Executor.PLAYBOOK
 

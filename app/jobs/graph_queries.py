@@ -79,9 +79,9 @@ class SubtaskView:
 
     @property
     def timeout(self) -> int:
-        """Seconds one attempt may take."""
+        """Seconds one attempt may take, a person's attempt too."""
         known = CATALOGUE.get(self.job_type)
-        return int(known.timeout.total_seconds()) if known else 0
+        return int(known.attempt_timeout.total_seconds()) if known else 0
 
     @property
     def prohibits_rollback(self) -> bool:

@@ -11,7 +11,7 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields
 
 from app.api.auth import HEADER, REPEATABLE
-from app.api.nodeman import answers
+from app.api.nodeman import answers_host, answers_subscription
 from app.api.nodeman.endpoint import Endpoint
 from app.api.nodeman.fields import Address, Many, Rows, Text, Word
 from app.api.nodeman.routes import HEALTH_PATHS
@@ -91,11 +91,11 @@ def _describe_own_fields(converter: OpenAPIConverter) -> None:
         return {"maxItems": field.most} if isinstance(field, Many) else {}
 
     def either(_self: Any, field: fields.Field[Any], **_more: Any) -> dict[str, Any]:
-        if isinstance(field, answers.HostList):
-            row = converter.resolve_nested_schema(answers.HostRowAnswer)  # type: ignore[no-untyped-call]
+        if isinstance(field, answers_host.HostList):
+            row = converter.resolve_nested_schema(answers_host.HostRowAnswer)  # type: ignore[no-untyped-call]
             return {"items": {"anyOf": [row, {"type": "string"}]}}
         if isinstance(field, ResultAnswer):
-            row = converter.resolve_nested_schema(answers.InstanceResult)  # type: ignore[no-untyped-call]
+            row = converter.resolve_nested_schema(answers_subscription.InstanceResult)  # type: ignore[no-untyped-call]
             return {"oneOf": _bare_and_paged({"type": "array", "items": row})}
         return {}
 

@@ -4,12 +4,24 @@ from flask import Blueprint, Response
 
 from app.api import health
 from app.api.dialect import Dialect, context
-from app.api.nodeman import routes_host, routes_job, routes_report, routes_subscription, urls
+from app.api.nodeman import (
+    routes_host,
+    routes_job,
+    routes_report,
+    routes_subscription,
+    routes_zone,
+    urls,
+)
 from app.api.nodeman.endpoint import Endpoint
 from app.api.nodeman.envelope import ok, render_error
 
 NODEMAN = Dialect(name="nodeman", owns=urls.is_ours, render_error=render_error)
-GROUPS = (routes_job.endpoints, routes_subscription.endpoints, routes_host.endpoints)
+GROUPS = (
+    routes_job.endpoints,
+    routes_subscription.endpoints,
+    routes_host.endpoints,
+    routes_zone.endpoints,
+)
 ENDPOINTS: tuple[Endpoint, ...] = tuple(e for group in GROUPS for e in group.all)
 HEALTH_PATHS = ("/api/healthz/", "/backend/api/healthz/")
 

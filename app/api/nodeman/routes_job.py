@@ -8,7 +8,8 @@ from marshmallow import fields
 from app.access.caller import Role, require
 from app.api.auth import Call
 from app.api.dialect import base_url
-from app.api.nodeman import answers, schemas, vocabulary
+from app.api.nodeman import answers_job as answers
+from app.api.nodeman import schemas, vocabulary
 from app.api.nodeman.endpoint import Endpoints
 from app.domain.catalogue import CATALOGUE
 from app.domain.commands import HostSpec, RetryJob, RevokeJob, SubmitJob, Submitted

@@ -7,7 +7,7 @@ from marshmallow import fields, post_load
 
 from app.access.caller import Role, require
 from app.api.auth import Call
-from app.api.nodeman import answers, vocabulary
+from app.api.nodeman import answers_job, answers_subscription, vocabulary
 from app.api.nodeman.endpoint import Endpoints
 from app.api.nodeman.fields import Anything, Asked, Flag, Id, Many, Name, Rows, Text, Whole
 from app.api.nodeman.routes_job import collect_log, retried_node
@@ -94,10 +94,10 @@ class TaskResultDetail(Tasks):
 class ResultAnswer(fields.Field[Any]):
     """A bare list without paging, an object with it."""
 
-    row = fields.Nested(answers.InstanceResult)
+    row = fields.Nested(answers_subscription.InstanceResult)
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **_more: Any) -> Any:
-        schema = answers.InstanceResult(many=True)
+        schema = answers_subscription.InstanceResult(many=True)
         if isinstance(value, list):
             return schema.dump(value)
         return {**value, "list": schema.dump(value["list"])}
@@ -107,7 +107,7 @@ class ResultAnswer(fields.Field[Any]):
     f"{PREFIX}/retry/",
     title="Try failed instances again",
     takes=RetrySubscription,
-    gives=fields.Nested(answers.TaskStarted),
+    gives=fields.Nested(answers_subscription.TaskStarted),
 )
 def retry(call: Call, asked: dict[str, Any]) -> dict[str, int]:
     job = _changing(call, asked["subscription_id"])
@@ -138,7 +138,7 @@ def revoke(call: Call, asked: dict[str, Any]) -> None:
     f"{PREFIX}/retry_node/",
     title="Run the failed step of one instance again",
     takes=TaskResultDetail,
-    gives=fields.Nested(answers.RetriedNode),
+    gives=fields.Nested(answers_job.RetriedNode),
 )
 def retry_node(call: Call, asked: dict[str, Any]) -> dict[str, str]:
     return retried_node(call, _changing(call, asked["subscription_id"]), asked["instance_id"])
@@ -166,7 +166,7 @@ def task_result(call: Call, asked: dict[str, Any]) -> Any:
     wanted = _wanted(call, job, asked)
     page = list_targets(call.ctx, job, wanted, logs=asked["need_detail"])
     newest_first = [
-        answers.instance_result(row, call.language, asked["need_detail"])
+        answers_subscription.instance_result(row, call.language, asked["need_detail"])
         for row in reversed(page.rows)
     ]
     if asked["pagesize"] == -1 and not asked["return_all"]:
@@ -182,21 +182,21 @@ def task_result(call: Call, asked: dict[str, Any]) -> Any:
     f"{PREFIX}/task_result_detail/",
     title="One instance, with its logs",
     takes=TaskResultDetail,
-    gives=fields.Nested(answers.InstanceResult),
+    gives=fields.Nested(answers_subscription.InstanceResult),
 )
 def task_result_detail(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
     job = _visible(call, asked["subscription_id"])
     tasks = _tasks(asked)
     check_tasks(call.ctx, job, tasks)
     target = get_target(call.ctx, job, asked["instance_id"], tasks)
-    return answers.instance_result(target, call.language, detail=True)
+    return answers_subscription.instance_result(target, call.language, detail=True)
 
 
 endpoints.change(
     f"{PREFIX}/collect_task_result_detail/",
     title="Fetch an instance's installer log; here it is in the log already",
     takes=OneInstance,
-    gives=fields.Nested(answers.Collected),
+    gives=fields.Nested(answers_job.Collected),
 )(collect_log)
 
 
