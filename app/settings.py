@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}  # noqa: S104
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class Settings:
     redis_url: str = ""  # empty: the embedded Redis of `hostler up`, on a socket in data_dir
     host: str = "127.0.0.1"  # where the API listens
     port: int = 8080
-    site_url: str = ""  # how people reach the console; empty: http://host:port
+    site_url: str = ""  # how people, and hosts installed by hand, reach us; empty: host and port
     package_host: str = ""  # hosts fetch packages from here; empty: every address, IPv6 too
     package_port: int = 8081
     workers: int = 2
@@ -64,7 +65,7 @@ class Settings:
 
     @property
     def site(self) -> str:
-        return self.site_url.rstrip("/") or f"http://{self.host}:{self.port}"
+        return self.site_url.rstrip("/") or reach(self.host, self.port)
 
     @property
     def run_folder(self) -> Path:
@@ -74,6 +75,12 @@ class Settings:
     @property
     def key_file(self) -> Path:
         return self.data_dir / "keys"
+
+
+def reach(host: str, port: int) -> str:
+    """The URL of a listener, from this machine."""
+    name = WILDCARDS.get(host) or (f"[{host}]" if ":" in host else host)
+    return f"http://{name}:{port}"
 
 
 def _read(environ: Mapping[str, str], name: str) -> str | None:

@@ -6,7 +6,9 @@ import secrets
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, request
 from sqlalchemy.exc import OperationalError
@@ -14,6 +16,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from app.domain.errors import BodyTooLarge, HostlerError, InvalidRequest, Unavailable
 from app.jobs.context import Context
+from app.jobs.prepare import source_address
 from app.log import log
 
 if TYPE_CHECKING:
@@ -193,6 +196,23 @@ def language() -> str:
     return "zh" if asked.lower().startswith("zh") else "en"
 
 
-def base_url() -> str:
-    """Where we are reached: as configured, else as this very request reached us."""
-    return context().settings.site_url.rstrip("/") or request.host_url.rstrip("/")
+def base_url(from_host: str = "") -> str:
+    """Where we are reached: as configured, else as this very request reached us.
+
+    `from_host` names a host that is to reach us there: when we ourselves were asked over loopback,
+    it is told the address we have towards it.
+    """
+    url = context().settings.site_url.rstrip("/") or request.host_url.rstrip("/")
+    parts = urlsplit(url)
+    if not from_host or not _is_loopback(parts.hostname or ""):
+        return url
+    address = source_address(from_host, 0)
+    shown = f"[{address}]" if ":" in address else address
+    return parts._replace(netloc=f"{shown}:{parts.port}" if parts.port else shown).geturl()
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"

@@ -17,10 +17,9 @@ from app import __version__
 from app.cli.first_start import first_start
 from app.cli.redis_server import redis_command
 from app.jobs.context import open_context
-from app.settings import Settings
+from app.settings import Settings, reach
 from app.supervise import Program, Supervisor
 
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}  # noqa: S104
 HEALTH_TIMEOUT = 1.0  # seconds
 
 
@@ -49,7 +48,6 @@ def run(settings: Settings, options: Mapping[str, Any]) -> None:
         "data_dir": settings.data_dir,
         "port": api.getsockname()[1],
         "package_port": packages.getsockname()[1],
-        "site_url": settings.site_url or reach(settings.host, api.getsockname()[1]),
     }
     settings = Settings.from_env(**options)
     environment = child_environment(options)
@@ -151,12 +149,6 @@ def listen(host: str, port: int, option: str) -> socket.socket:
             f"Cannot listen on {host or '*'} port {port}: {error.strerror}. "
             f"Choose another with {option} (0 takes a free one)."
         ) from error
-
-
-def reach(host: str, port: int) -> str:
-    """The URL of a listener, from this machine."""
-    name = WILDCARDS.get(host) or (f"[{host}]" if ":" in host else host)
-    return f"http://{name}:{port}"
 
 
 def take_data_dir(folder: Path) -> IO[str]:

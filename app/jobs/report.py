@@ -38,6 +38,7 @@ class ManualTicket:
 
     part_id: int
     host_id: int
+    address: str  # of the host
     token: str
 
 
@@ -83,8 +84,9 @@ def manual_ticket(ctx: Context, job_id: int, host_id: int) -> ManualTicket | Non
     """A fresh token for the host's waiting part; None when nothing waits there."""
     with transaction(ctx.engine) as session:
         row = session.execute(
-            select(Part, ReportToken)
+            select(Part, ReportToken, Host)
             .join(ReportToken, ReportToken.part_id == Part.id)
+            .join(Host, Host.id == Part.host_id)
             .join(Target, Target.id == Part.target_id)
             .where(
                 Part.job_id == job_id,
@@ -95,20 +97,25 @@ def manual_ticket(ctx: Context, job_id: int, host_id: int) -> ManualTicket | Non
         ).first()
         if row is None:
             return None
-        part, kept = row
+        part, kept, host = row
         token = secrets.token_urlsafe()
         kept.token_hash = _hash(token)
-        return ManualTicket(part_id=part.id, host_id=part.host_id, token=token)
+        return ManualTicket(
+            part_id=part.id, host_id=host.id, address=host.login_address, token=token
+        )
 
 
 def part_of_token(session: Session, token: str) -> Part:
     """The waiting part this token is for; anything else is refused."""
     kept = session.scalar(select(ReportToken).where(ReportToken.token_hash == _hash(token)))
     if kept is None or kept.due_at < now():
-        raise Forbidden("This token is unknown or its time is over; get the command again.")
+        raise Forbidden(
+            "This command's token has been used, was replaced by a newer one, or its time is over; "
+            "get the command again while the job waits for it."
+        )
     part = session.get_one(Part, kept.part_id)
     if part.status is not Status.RUNNING:
-        raise Forbidden(f"Nobody waits for this host any more: {part.reason}.")
+        raise Forbidden(f"Nothing waits for this command any more: {part.reason}.")
     return part
 
 

@@ -51,9 +51,12 @@ def report(result):
     request = urllib.request.Request(SAID["report_to"], body, headers)
     for attempt in range(5):
         try:
-            urllib.request.urlopen(request, timeout=15).close()
+            with urllib.request.urlopen(request, timeout=15) as answer:
+                said = json.loads(answer.read().decode() or "{{}}")
+            if said.get("result") is False:
+                print("This report was refused: %s" % said.get("message"), file=sys.stderr)
             return
-        except OSError as error:
+        except (OSError, ValueError) as error:
             trouble = error
             time.sleep(2 ** attempt / 4)
     print("This could not be reported to %s: %s" % (SAID["report_to"], trouble), file=sys.stderr)
@@ -71,6 +74,11 @@ def make_installer(arguments: Mapping[str, Any], report_to: str, token: str) -> 
     # base64: a caller's value can neither end a string nor become code
     text = base64.b64encode(json.dumps(said).encode()).decode()
     return f"{WHAT_I_AM}{CARRIER}{PROGRAM.format(said=text)}"
+
+
+def make_refusal(why: str) -> str:
+    """The Python program that installs nothing, says why, and fails."""
+    return f"import sys\n\nsys.exit({why!a})\n"
 
 
 DEFAULTS = {

@@ -1,12 +1,15 @@
 """A host that is installed by hand: a command to paste, a program that reports, a token."""
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from app.jobs.context import Context
+from app.jobs.prepare import source_address
 from tests.api.conftest import Call, a_call, a_row
 from tests.api.ocp import asker
 
@@ -18,15 +21,16 @@ def token(call: Call) -> str:
     assert call("/api/job/install/", a_call({**row, "is_manual": True}))["result"]
     command = command_of(call)
     found = re.fullmatch(
-        r"curl -fsS 'http://localhost/backend/tools/install/\?token=([\w-]+)' \| sudo python3 -",
+        r"curl -sS 'http://hostler.test/backend/tools/install/\?token=([\w-]+)' \| sudo python3 -",
         command,
     )
     assert found, command
     return found[1]
 
 
-def command_of(call: Call) -> str:
-    (solution,) = call("/api/job/1/get_job_commands/", {"bk_host_id": 1})["data"]["solutions"]
+def command_of(call: Call, at: str = "http://hostler.test") -> str:
+    asked = call("/api/job/1/get_job_commands/", {"bk_host_id": 1}, base_url=at)
+    (solution,) = asked["data"]["solutions"]
     assert solution["type"] == "shell"
     return str(solution["steps"][0]["contents"][0]["text"])
 
@@ -47,11 +51,27 @@ def test_the_program_is_one_and_names_the_package(client: FlaskClient, token: st
     compile(answer.text, "installer", "exec")
 
 
-def test_a_wrong_token_gets_no_program(client: FlaskClient, token: str) -> None:
-    answer = client.get("/backend/tools/install/?token=nobodys")
-
+def paste(client: FlaskClient, token: str) -> str:
+    """What a person is told who pastes a command that is refused, and whose Python runs that."""
+    answer = client.get(f"/backend/tools/install/?token={token}")
     assert answer.status_code == 403
-    assert "token" in answer.text
+    done = subprocess.run([sys.executable, "-"], input=answer.text, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    return done.stderr
+
+
+def test_a_wrong_token_gets_a_program_that_only_says_so(client: FlaskClient, token: str) -> None:
+    assert "get the command again" in paste(client, "nobodys")
+
+
+@pytest.mark.parametrize("at", ["http://localhost:8080", "http://127.0.0.1:8080"])
+def test_a_host_is_never_told_to_reach_us_over_its_own_loopback(
+    call: Call, token: str, at: str
+) -> None:
+    ours = source_address(str(a_row()["inner_ip"]), 22)
+
+    assert f"curl -sS 'http://{ours}:8080/backend/tools/install/" in command_of(call, at)
 
 
 def test_the_report_ends_the_job(client: FlaskClient, call: Call, token: str) -> None:
@@ -93,7 +113,22 @@ def test_a_new_command_makes_the_old_one_worthless(
 ) -> None:
     command_of(call)
 
-    assert client.get(f"/backend/tools/install/?token={token}").status_code == 403
+    assert "replaced by a newer one" in paste(client, token)
+
+
+def test_a_command_that_was_used_installs_nothing_again(client: FlaskClient, token: str) -> None:
+    report(client, token, {"step": "install", "status": "DONE", "log": "ok"})
+
+    assert "has been used" in paste(client, token)
+
+
+def test_a_revoked_command_installs_nothing(client: FlaskClient, call: Call, token: str) -> None:
+    assert call("/api/job/1/revoke/")["result"]
+
+    assert "stopped on request" in paste(client, token)
+    said = report(client, token, {"status": "DONE", "log": "ok"}).get_json()
+    assert (said["result"], said["code"]) == (False, "9900403")
+    assert status_of(call) == ("MANUAL_INSTALL_AGENT", "FAILED")
 
 
 def test_a_reader_gets_no_command(ctx: Context, call: Call, token: str) -> None:

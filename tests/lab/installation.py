@@ -47,6 +47,7 @@ READY_SECONDS = 120  # a start, on a machine that is busy with other tests
 STOP_SECONDS = 60
 JOB_SECONDS = 120
 LOOK = 0.1
+ENDED = ("SUCCESS", "PART_FAILED", "FAILED")  # a job, on the wire
 T = TypeVar("T")
 
 _clock = threading.Event()
@@ -351,6 +352,35 @@ class Installation:
         said: dict[str, Any] = answer.json()
         return said
 
+    def ask(self, path: str, **body: Any) -> Any:
+        """The same for a call that is to succeed; its data."""
+        said = self.call(path, body)
+        assert said["result"], said
+        return said["data"]
+
+    def over(self, job_id: int, within: float = JOB_SECONDS) -> dict[str, Any]:
+        """The details of a job, as soon as they say that it has ended."""
+
+        def look() -> dict[str, Any] | None:
+            details: dict[str, Any] = self.ask(f"/api/job/{job_id}/details/", pagesize=-1)
+            return details if details["status"] in ENDED else None
+
+        return wait_for(look, lambda: self.describe(job_id), within)
+
+    def row(self, host: LabHost, **more: Any) -> dict[str, Any]:
+        """A host row as programs send it, with the password that opens the host."""
+        return {
+            "bk_biz_id": 2,
+            "bk_cloud_id": 0,
+            "ap_id": -1,
+            "inner_ip": host.address,
+            "os_type": "LINUX",
+            "account": "root",
+            "port": host.port,
+            "auth_type": "PASSWORD",
+            "password": host.password,
+        } | more
+
     # --- Proof --------------------------------------------------------------------------------
 
     def leftovers(self, runs: Collection[int], hosts: Sequence[LabHost]) -> list[str]:
@@ -394,7 +424,7 @@ def by_cause(parts: Mapping[str, Part]) -> dict[str, Cause]:
 def installation(lab: Lab) -> Iterator[Installation]:
     """The session's installation; tests share it, and none of them breaks it."""
     assert lab
-    here = Installation(workers=4)
+    here = Installation(workers=4, host="0.0.0.0")  # hosts come to us too
     try:
         yield here.start()
     finally:

@@ -14,27 +14,9 @@ from tests.lab import processes
 from tests.lab.errors import LabError
 from tests.lab.fixtures import LabHosts
 from tests.lab.hosts import Lab, LabHost, lab_names
+from tests.lab.ssh import ssh
 
 CHECKOUT = Path(__file__).parents[2]
-OPTIONS = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"]
-
-
-def ssh(
-    host: LabHost, command: str, *, user: str = "root", password: str | None = None
-) -> subprocess.CompletedProcess[str]:
-    options = [word for option in [*OPTIONS, "ConnectTimeout=4"] for word in ("-o", option)]
-    if password is None:
-        login = ["ssh", "-i", host.private_key_file, "-o", "BatchMode=yes"]
-    else:
-        login = ["sshpass", "-e", "ssh", "-o", "PubkeyAuthentication=no"]
-    return subprocess.run(
-        [*login, *options, "-p", str(host.port), f"{user}@{host.address}", command],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"SSHPASS": password or ""},
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-    )
 
 
 def runs(host: LabHost, command: str) -> bool:

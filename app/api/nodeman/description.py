@@ -233,8 +233,8 @@ def _describe_by_hand(spec: APISpec) -> None:
                 "responses": {
                     "200": {"description": "a Python program", "content": {"text/x-python": TEXT}},
                     "403": {
-                        "description": "the token is unknown, or its time is over",
-                        "content": {"text/plain": TEXT},
+                        "description": "nothing waits for this token; the program says so",
+                        "content": {"text/x-python": TEXT},
                     },
                 },
             }

@@ -11,6 +11,7 @@ from app.api.dialect import base_url
 from app.api.nodeman import answers_job as answers
 from app.api.nodeman import schemas, vocabulary
 from app.api.nodeman.endpoint import Endpoints
+from app.api.nodeman.routes_report import INSTALLER_PATH
 from app.domain.catalogue import CATALOGUE
 from app.domain.commands import HostSpec, RetryJob, RevokeJob, SubmitJob, Submitted
 from app.domain.errors import InvalidRequest
@@ -26,7 +27,7 @@ from app.jobs.queries import (
     get_task_ids,
     list_targets,
 )
-from app.jobs.report import manual_ticket
+from app.jobs.report import ManualTicket, manual_ticket
 from app.jobs.retry import retry_job, retry_step
 from app.jobs.submit import submit_job
 from app.models.base import reading
@@ -172,7 +173,7 @@ def get_job_commands(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
     if ticket is None:
         target = get_target(call.ctx, job, instance_id_of(asked["bk_host_id"], "", 0))
         return {"status": vocabulary.STATUS[target.status]}
-    return answers.commands(_command(ticket.token), call.language)
+    return answers.commands(_command(ticket), call.language)
 
 
 # --- Shared by these views, and by those of the subscription behind a job ------------------------
@@ -254,5 +255,6 @@ def _host_rows(call: Call, job: JobView, wanted: TargetFilter) -> tuple[list[dic
     return rows + left_out[skip:take], page.total + len(left_out)
 
 
-def _command(token: str) -> str:
-    return f"curl -fsS '{base_url()}/backend/tools/install/?token={token}' | sudo python3 -"
+def _command(ticket: ManualTicket) -> str:
+    url = f"{base_url(ticket.address)}{INSTALLER_PATH}?token={ticket.token}"
+    return f"curl -sS '{url}' | sudo python3 -"  # a refusal is a program too, and says why

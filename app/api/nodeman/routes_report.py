@@ -11,9 +11,11 @@ from app.api.nodeman.fields import Asked, Rows, Text
 from app.domain.errors import HostlerError, InvalidRequest
 from app.jobs.installer import installer_of
 from app.jobs.report import take_report
+from app.packages.installer import make_refusal
 
 INSTALLER_PATH = "/backend/tools/install/"
 REPORT_PATH = "/backend/report_log/"
+PROGRAM = "text/x-python"
 
 
 class Release(Schema):
@@ -74,9 +76,9 @@ def installer() -> Response:
     try:
         program = installer_of(context(), _token(parameters()), f"{base_url()}{REPORT_PATH}")
     except HostlerError as error:
-        # not the envelope with its HTTP 200: the answer would be run as a program
-        return Response(f"{error.message}\n", status=403, mimetype="text/plain")
-    return Response(program, mimetype="text/x-python")
+        # whoever pastes the command runs the answer, whatever it is: so it tells them
+        return Response(make_refusal(error.message), status=403, mimetype=PROGRAM)
+    return Response(program, mimetype=PROGRAM)
 
 
 def _token(said: dict[str, Any]) -> str:
