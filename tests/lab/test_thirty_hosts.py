@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from app.domain.states import Cause, JobStatus, Status
 from tests.lab.agents import lock_log, look_at_agents, on_all
 from tests.lab.fixtures import LabHosts
 from tests.lab.hosts import LabHost
-from tests.lab.installation import Installation, by_cause, password_login
+from tests.lab.installation import Installation
 
 
 def test_three_of_thirty_fail_and_a_retry_touches_exactly_those(
@@ -18,31 +17,38 @@ def test_three_of_thirty_fail_and_a_retry_touches_exactly_those(
     good = [host for host in hosts if host not in broken]
     refusing.stop_sshd()
     bare.hide_python()
-    specs = [installation.spec(host) for host in hosts]
-    specs[3] = installation.spec(wrong, login=password_login(wrong, password="not-the-password"))
+    rows = [installation.row(host) for host in hosts]
+    rows[3] |= {"password": "not-the-password"}
 
-    job = installation.install(specs)
+    job = installation.ask("/api/job/install/", job_type="INSTALL_AGENT", hosts=rows)["job_id"]
+    details = installation.over(job)
 
-    assert installation.finish(job) is JobStatus.PART_FAILED, installation.describe(job)
     agents = look_at_agents(good)
     assert {seen.state for seen in agents.values()} == {"active"}, agents
     assert {seen.version for seen in agents.values()} == {"1.0.0"}, agents
     assert {host.address: len(host.logins()) for host in good} == {h.address: 1 for h in good}
-    parts = installation.parts(job)
-    assert by_cause(parts) == {
-        wrong.address: Cause.AUTH,
-        refusing.address: Cause.REFUSED,
-        bare.address: Cause.NO_PYTHON,
+    assert details["status"] == "PART_FAILED"
+    assert (details["statistics"]["success_count"], details["statistics"]["failed_count"]) == (
+        27,
+        3,
+    )
+    told = {row["ip"]: row for row in details["list"]}
+    assert {a: row["cause"] for a, row in told.items() if row["status"] == "FAILED"} == {
+        wrong.address: "auth",
+        refusing.address: "refused",
+        bare.address: "no_python",
     }
-    assert all(parts[host.address].status is Status.SUCCESS for host in good)
+    assert all(told[host.address]["status"] == "SUCCESS" for host in good)
 
     refusing.heal()
     bare.heal()
     before = on_all(everything_on, good)
-    ids = installation.host_ids([wrong])
-    installation.retry(job, {ids[wrong.address]: password_login(wrong)})
+    login = {"bk_host_id": told[wrong.address]["bk_host_id"], "account": "root", "port": wrong.port}
+    login |= {"auth_type": "PASSWORD", "password": wrong.password}
+    installation.ask(f"/api/job/{job}/retry/", hosts=[login])
 
-    assert installation.finish(job) is JobStatus.SUCCESS, installation.describe(job)
+    details = installation.over(job)
+    assert details["status"] == "SUCCESS", installation.describe(job)
     assert on_all(everything_on, good) == before
     mended = look_at_agents(broken)
     assert {seen.state for seen in mended.values()} == {"active"}, mended
