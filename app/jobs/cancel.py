@@ -118,8 +118,10 @@ def stop_parts(session: Session, job_id: int, parts: Collection[Part]) -> list[i
     _forget_unclaimed(session, free)
     for run_id in set(held.values()):
         _ask(session, run_id, {part.id for part in parts if held.get(part.id) == run_id})
-    runs = wake_waiting(session, [part.host_id for part in free])
-    refresh_tasks(session, sorted({part.task_id for part in parts}))
+    tasks = sorted({part.task_id for part in parts})
+    # in their own tasks too: a rollout goes on, or has nothing left to wait for
+    runs = wake_waiting(session, [part.host_id for part in free], tasks)
+    refresh_tasks(session, tasks)
     return runs
 
 

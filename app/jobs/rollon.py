@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from app.domain.rollout import parse_rollout
@@ -55,7 +55,8 @@ def why_it_stops(session: Session, task: Task) -> str:
         return ""
     rollout = parse_rollout(task.rollout)
     is_canary = task.open_wave == 0 and rollout.canary > 0
-    return rollout.must_stop(_failed(session, task), sum(task.waves), is_canary) or ""
+    failed = _failed(session, task, is_canary)
+    return rollout.must_stop(failed, sum(task.waves), is_canary) or ""
 
 
 def open_next_wave(session: Session, task: Task) -> None:
@@ -96,14 +97,21 @@ def _open_waves_ended(session: Session, task: Task) -> bool:
     return session.scalar(unfinished.limit(1)) is None
 
 
-def _failed(session: Session, task: Task) -> int:
+def _failed(session: Session, task: Task, is_canary: bool) -> int:
+    """The hosts that failed in the open waves, but for those that never began.
+
+    A canary counts also when somebody stopped it before it began: it has proved nothing.
+    """
+    counts: ColumnElement[bool] = Part.run_id.is_not(None)
+    if is_canary:
+        counts |= Part.cause == Cause.CANCELLED
     failed = (
         select(func.count(func.distinct(Part.target_id)))
         .join(Target, Target.id == Part.target_id)
         .where(
             Part.task_id == task.id,
             Part.status == Status.FAILED,
-            Part.run_id.is_not(None),  # those that never began are no failures of the rollout's
+            counts,
             Target.wave <= task.open_wave,
         )
     )
@@ -114,7 +122,7 @@ def _stop(session: Session, task: Task, reason: str) -> None:
     """Nothing further begins: the hosts that waited were not touched, and say why."""
     task.next_wave_at, task.waits_for_person = None, False
     waiting = select(Part).where(
-        Part.task_id == task.id, or_(Part.status == Status.PENDING), Part.run_id.is_(None)
+        Part.task_id == task.id, Part.status == Status.PENDING, Part.run_id.is_(None)
     )
     entries = []
     for part in session.scalars(waiting).all():
