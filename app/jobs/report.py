@@ -144,6 +144,8 @@ def take_report(ctx: Context, token: str, logs: Sequence[Mapping[str, Any]]) -> 
 def _take(session: Session, part: Part, step: StepRow, entry: Mapping[str, Any]) -> None:
     text, status = str(entry.get("log") or ""), str(entry.get("status") or "").upper()
     step.log = f"{step.log}\n{text}".strip()[-LOG_LIMIT:]
+    if part.status.is_final:
+        return  # the same report has ended it already
     if status == "FAILED":
         part.move_to(Status.FAILED, text or "the installer failed", cause=_cause(entry))
         _end(session, part, step)
@@ -178,16 +180,16 @@ def expire_reports(ctx: Context) -> int:
             .join(StepRow, StepRow.part_id == Part.id)
             .where(ReportToken.due_at < now())
         ).all()
+        failed = [part.task_id for part, _ in late if part.status is Status.RUNNING]
         for part, step in late:
             if part.status is Status.RUNNING:
                 part.move_to(Status.FAILED, LATE, cause=Cause.TIMEOUT)
                 step.log = f"{step.log}\n{LATE}".strip()
-                data = part.change
-                entry = Entry(kind="part", data=data, host_id=part.host_id)
+                entry = Entry(kind="part", data=part.change, host_id=part.host_id)
                 append_events(session, part.job_id, [entry])
             _end(session, part, step)
-        refresh_tasks(session, sorted({part.task_id for part, _ in late}))
-    return len(late)
+        refresh_tasks(session, failed)
+    return len(failed)
 
 
 def _hash(token: str) -> str:
