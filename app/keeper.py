@@ -17,7 +17,6 @@ from app.jobs.settle import needed_hosts
 from app.log import log
 from app.models.base import now, reading, transaction
 from app.models.duties import find_lease, not_due, postpone, renew_lease
-from app.models.work import Lease
 
 LEASE = "keeper"
 
@@ -55,12 +54,12 @@ CHORES = (
 class Keeper:
     """Runs in every API and worker process; the one that holds the lease does the work."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, clock: Callable[[], float] = time.monotonic) -> None:
         self.ctx = ctx
         self.name = worker_name()
-        self.runs = LeaseBook(ctx.settings.lease_seconds)
+        self.runs = LeaseBook(ctx.settings.lease_seconds, clock)
+        self.rival = LeaseBook(max(3 * ctx.settings.keeper_seconds, 5.0), clock)
         self._over = threading.Event()
-        self._seen: tuple[str, int, float] = ("", -1, 0.0)  # of our rival's lease
         self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
 
     def run(self) -> None:
@@ -94,16 +93,10 @@ class Keeper:
     def _is_elected(self) -> bool:
         with transaction(self.ctx.engine) as session:
             lease = find_lease(session, LEASE, self.name)
-            if lease.owner != self.name and not self._rival_is_gone(lease):
+            rivals = [] if lease.owner == self.name else [(0, lease.owner, lease.beat)]
+            if rivals and not self.rival.expired(rivals):
                 return False
             return renew_lease(session, lease, self.name)
-
-    def _rival_is_gone(self, lease: Lease) -> bool:
-        at = time.monotonic()
-        if self._seen[:2] != (lease.owner, lease.beat):
-            self._seen = (lease.owner, lease.beat, at)
-            return False
-        return at - self._seen[2] >= max(3 * self.ctx.settings.keeper_seconds, 5.0)
 
     def _due(self) -> list[Chore]:
         with reading(self.ctx.engine) as session:

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 
 from app.domain.states import Operation, RunStatus
 from app.jobs.context import Context
+from app.jobs.retention import FORGOTTEN
 from app.models.base import reading
 from app.models.fleet import Host, label_of
 from app.models.work import LogChunk, Part, Run, StepRow, Subtask
 
 FRAME = "#" * 12
-FORGOTTEN = b"This log is past its time and was deleted.\n"
 BLOCK = 64 * 1024
 SHOWN_HOSTS = 1000  # of work no worker did: what a log tells of
 
@@ -182,7 +182,7 @@ def _attempt(run: Any, start: int) -> Iterator[Piece]:
     heading = _words(start, b"\n" + line if start else line)
     yield heading
     if run.log_size and not run.is_kept:
-        said = _words(heading.end, FORGOTTEN)
+        said = _words(heading.end, f"{FORGOTTEN}\n".encode())
     else:
         said = Piece(heading.end, run.log_size, run_id=run.id)
     yield said

@@ -21,7 +21,6 @@ from app.domain.states import Cause, JobStatus, Status
 from app.jobs.context import Context
 from app.jobs.prepare import prepare_run
 from app.jobs.report import expire_reports, manual_ticket, take_report
-from app.jobs.retention import forget_old
 from app.jobs.retry import retry_job, retry_step, retry_subtask, retry_task
 from app.jobs.rollback import roll_back_task
 from app.jobs.settle import settle_run
@@ -31,7 +30,7 @@ from app.models.access import Credential
 from app.models.base import now, reading, transaction
 from app.models.fleet import HostLock
 from app.models.package import Package
-from app.models.work import Job, LogChunk, Part, ReportToken, Run, Subtask, Target, Task
+from app.models.work import Job, Part, ReportToken, Subtask, Target, Task
 from app.packages.remove import remove_package
 from tests.api.given import OK, arrange, play, submit
 from tests.jobs.conftest import a_host, a_login, a_package, claim_next
@@ -336,22 +335,6 @@ def test_a_wave_over_the_threshold_is_the_last(ctx: Context) -> None:
         untouched = session.scalars(select(Part.reason).where(Part.run_id.is_(None))).all()
     assert len(untouched) == 3
     assert all("the rollout stopped before it" in reason for reason in untouched)
-
-
-# --- Retention
-
-
-def test_pieces_of_a_log_nobody_archived_go_with_their_run(ctx: Context) -> None:
-    submit(ctx, [a_host(0), a_host(1)])
-    play(ctx, {"10.9.0.1": OK, "10.9.0.2": OK})
-    with transaction(ctx.engine) as session:
-        session.add(LogChunk(run_id=1, offset=0, host_id=1, content=b"left behind"))
-        session.get_one(Run, 1).finished_at = session.get_one(Run, 1).created_at.replace(year=2020)
-
-    forget_old(ctx)
-
-    assert _count(ctx, LogChunk) == 0
-    assert _count(ctx, Part) == 2
 
 
 def _count(ctx: Context, table: type) -> int:
