@@ -9,13 +9,14 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.access.redact import Redactor
@@ -47,7 +48,7 @@ from app.jobs.rollback import roll_back_task
 from app.jobs.settle import Stopped, settle_run
 from app.jobs.skip import skip_subtask
 from app.jobs.submit import submit_job
-from app.models.base import Base, reading, transaction
+from app.models.base import Base, now, reading, transaction
 from app.models.fleet import HostLock
 from app.models.work import EventRow, Job, Part, Run, RunPart, Subtask, Target, Task
 from app.settings import Settings
@@ -56,7 +57,13 @@ from tests.jobs.conftest import a_host, a_package, broke, started, worked
 
 HOSTS = 5
 SLICE = 2
-ROLLOUTS = [None, None, Rollout(canary=1, max_failed=1), Rollout(canary=1, confirm=True)]
+ROLLOUTS = [
+    None,
+    None,
+    Rollout(canary=1, max_failed=1),
+    Rollout(canary=1, confirm=True),
+    Rollout(batches=(50, 100), soak=timedelta(hours=1)),
+]
 
 
 class Hostler(RuleBasedStateMachine):
@@ -229,6 +236,13 @@ class Hostler(RuleBasedStateMachine):
     def the_keeper_looks(self) -> None:
         wake_all(self.ctx)
 
+    @rule()
+    def an_hour_passes(self) -> None:
+        """Whatever soaks has soaked for long enough."""
+        with transaction(self.ctx.engine) as session:
+            soaking = update(Task).where(Task.next_wave_at.is_not(None))
+            session.execute(soaking.values(next_wave_at=now()))
+
     # --- What always holds ------------------------------------------------------------------
 
     @invariant()
@@ -317,6 +331,13 @@ class Hostler(RuleBasedStateMachine):
             live = session.scalar(select(func.count()).where(Run.status != RunStatus.ENDED))
             for task in session.scalars(select(Task).where(Task.status == TaskStatus.RUNNING)):
                 assert live or task.waits_for_person or task.next_wave_at, self.picture()
+
+    @invariant()
+    def what_is_over_waits_for_nothing(self) -> None:
+        with reading(self.ctx.engine) as session:
+            for task in session.scalars(select(Task).where(Task.status != TaskStatus.RUNNING)):
+                assert not task.waits_for_person, self.picture()
+                assert task.next_wave_at is None, self.picture()
 
     @invariant()
     def events_are_numbered_without_gaps(self) -> None:
