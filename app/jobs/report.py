@@ -83,6 +83,7 @@ def _begin(session: Session, task: Task, subtask_ids: Collection[int], at: datet
 def manual_ticket(ctx: Context, job_id: int, host_id: int) -> ManualTicket | None:
     """A fresh token for the host's waiting part; None when nothing waits there."""
     with transaction(ctx.engine) as session:
+        take_turn(session)
         row = session.execute(
             select(Part, ReportToken, Host)
             .join(ReportToken, ReportToken.part_id == Part.id)
@@ -174,6 +175,7 @@ def _end(session: Session, part: Part, step: StepRow) -> None:
 def expire_reports(ctx: Context) -> int:
     """Fail the parts whose deadline is over; returns how many."""
     with transaction(ctx.engine) as session:
+        take_turn(session)  # a report that is being written at this moment came in time
         late = session.execute(
             select(Part, StepRow)
             .join(ReportToken, ReportToken.part_id == Part.id)

@@ -1,11 +1,13 @@
 """The same engine on PostgreSQL: claims, locks and settles of many workers at once."""
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, func, select, text
+from sqlalchemy import create_engine, func, select, text, update
 
 from app.access.redact import Redactor
 from app.automation.events import Verdict
@@ -16,12 +18,14 @@ from app.jobs.claim import claim_run
 from app.jobs.context import Context, open_context
 from app.jobs.once import do_once
 from app.jobs.progress import write_events
+from app.jobs.report import expire_reports
 from app.jobs.retry import retry_subtask
 from app.jobs.settle import settle_run
 from app.jobs.submit import submit_job
-from app.models.base import Base, reading, transaction
+from app.models.base import Base, now, reading, transaction
+from app.models.counter import take_turn
 from app.models.fleet import Host, HostLock
-from app.models.work import EventRow, Job, Part, Run, Subtask
+from app.models.work import EventRow, Job, Part, ReportToken, Run, Subtask
 from app.settings import Settings
 from app.zones.first_start import ensure_first_zone
 from tests.jobs.conftest import a_host, a_package, broke, claim_next, started, worked
@@ -147,3 +151,32 @@ def test_two_workers_never_have_one_run(ctx: Context) -> None:
         claims = list(threads.map(lambda n: claim_run(ctx, 1, f"w:{n}:x"), range(16)))
 
     assert len([claim for claim in claims if claim]) == 1
+
+
+def test_a_report_that_is_being_written_is_not_overdue(ctx: Context) -> None:
+    command = SubmitJob(job_type="MANUAL_INSTALL_AGENT", hosts=(a_host(1),), created_by="alice")
+    submit_job(ctx, command)
+    with transaction(ctx.engine) as session:
+        session.execute(update(ReportToken).values(due_at=now() - timedelta(seconds=1)))
+
+    with ThreadPoolExecutor(1) as threads:
+        with transaction(ctx.engine) as session:
+            take_turn(session)
+            session.scalars(select(Part)).one().move_to(Status.SUCCESS, "reported by the host")
+            session.delete(session.scalars(select(ReportToken)).one())
+            session.flush()
+            overdue = threads.submit(expire_reports, ctx)
+            await_somebody_waiting(ctx)
+        assert overdue.result() == 0
+
+    with reading(ctx.engine) as session:
+        assert session.scalars(select(Part.status)).all() == [Status.SUCCESS]
+
+
+def await_somebody_waiting(ctx: Context) -> None:
+    """Until a transaction waits for another one."""
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with ctx.engine.connect() as connection:
+        while not connection.scalar(waiting):
+            connection.rollback()
+            threading.Event().wait(0.02)
