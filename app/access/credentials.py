@@ -107,13 +107,16 @@ def usable_logins(
 ) -> dict[int, LoginChoice]:
     """How to get onto each host; a host with no way in is absent.
 
-    The newest unexpired login wins, then Hostler's own key. Hosts in `needed` belong to a job
-    that began before their login expired: for them it holds until that job ends.
+    The newest login wins while it lasts, then Hostler's own key, then an older login: it may have
+    been followed by another because it was wrong. Hosts in `needed` belong to a job that began
+    before their login expired: for them it holds until that job ends.
     """
     wanted = list(host_ids)
-    logins = _choices(vault, _newest(session, wanted, _unexpired(now)))
+    newest = _newest(session, wanted, true())
+    logins = _choices(vault, {h: row for h, row in newest.items() if _is_usable(row, now)})
     without = {host_id for host_id in wanted if host_id not in logins}
     logins |= _standing_choices(session, vault, without, standing or {})
+    logins |= _choices(vault, _newest(session, without - logins.keys(), _unexpired(now)))
     late = [host_id for host_id in needed if host_id in without and host_id not in logins]
     return logins | _choices(vault, _newest(session, late, Credential.wiped_at.is_(None)))
 
@@ -233,8 +236,12 @@ def _facts(row: Credential, now: datetime) -> LoginFacts:
         account=row.account,
         port=row.port,
         retention=row.retention,
-        is_usable=row.wiped_at is None and (row.expires_at is None or row.expires_at > now),
+        is_usable=_is_usable(row, now),
     )
+
+
+def _is_usable(row: Credential, now: datetime) -> bool:
+    return row.wiped_at is None and (row.expires_at is None or row.expires_at > now)
 
 
 def _for_job_only(host_ids: Collection[int]) -> Select[int]:

@@ -172,6 +172,23 @@ def test_standing_access_serves_hosts_without_a_login(
     assert "PRIVATE KEY" in (found[3].private_key or "")
 
 
+def test_a_login_that_was_followed_by_another_steps_back_behind_a_key_that_works(
+    session: Session, vault: Vault, store: Store
+) -> None:
+    standing_public_key(session, vault, 0)
+    store(login(1, "wrong", retention=30), login(2, "old", retention=30))
+    store(login(1, "right", retention=0, job_id=5), at=NOW + LATER)
+    standing = {1: StandingLogin(zone_id=0, account="ops")}
+    assert usable_logins(session, vault, [1], NOW + LATER, standing=standing)[1].password == "right"
+
+    wipe_after_job(session, [1], NOW + LATER)
+
+    found = usable_logins(session, vault, [1, 2], NOW + LATER, standing=standing)
+    assert found[1].is_standing
+    assert found[2].password == "old"
+    assert usable_logins(session, vault, [1], NOW + LATER)[1].password == "wrong"
+
+
 def test_zones_have_keys_of_their_own_and_keep_them(session: Session, vault: Vault) -> None:
     first = standing_public_key(session, vault, 1)
     assert standing_public_key(session, vault, 1) == first

@@ -28,11 +28,9 @@ from sqlalchemy import select, update
 
 from app.access.standing import standing_public_key
 from app.automation.processes import find_processes
-from app.domain.commands import AuthType, HostSpec, LoginSpec, RetryJob, RevokeJob, SubmitJob
+from app.domain.commands import AuthType, HostSpec, LoginSpec, SubmitJob
 from app.domain.states import Cause, JobStatus, Status
-from app.jobs.cancel import revoke_job
 from app.jobs.context import Context, open_context
-from app.jobs.retry import retry_job
 from app.jobs.submit import submit_job
 from app.models.base import reading, transaction
 from app.models.fleet import AccessPoint, Host, HostLock
@@ -249,13 +247,13 @@ class Installation:
         )
         return submit_job(self.ctx, command).job_id
 
-    def retry(self, job_id: int, logins: Mapping[int, LoginSpec] = {}) -> int:
-        return retry_job(self.ctx, RetryJob(job_id=job_id, logins=logins, created_by="lab"))
+    def retry(self, job_id: int) -> None:
+        self.ask(f"/api/job/{job_id}/retry/")
 
     def revoke(self, job_id: int, hosts: Sequence[LabHost] = ()) -> None:
         ids = self.host_ids(hosts)
-        names = tuple(f"host|instance|host|{ids[host.address]}" for host in hosts)
-        revoke_job(self.ctx, RevokeJob(job_id=job_id, instance_ids=names, created_by="lab"))
+        names = [f"host|instance|host|{ids[host.address]}" for host in hosts]
+        self.ask(f"/api/job/{job_id}/revoke/", instance_id_list=names)
 
     def finish(self, job_id: int, within: float = JOB_SECONDS) -> JobStatus:
         """Wait for the end of a job; its status."""
