@@ -116,7 +116,7 @@ def part_of_token(session: Session, token: str) -> Part:
         )
     part = session.get_one(Part, kept.part_id)
     if part.status is not Status.RUNNING:
-        raise Forbidden(f"Nothing waits for this command any more: {part.reason}.")
+        raise Forbidden(f"This command is over: {part.reason}.")
     return part
 
 

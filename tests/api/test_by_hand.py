@@ -125,9 +125,10 @@ def test_a_command_that_was_used_installs_nothing_again(client: FlaskClient, tok
 def test_a_revoked_command_installs_nothing(client: FlaskClient, call: Call, token: str) -> None:
     assert call("/api/job/1/revoke/")["result"]
 
-    assert "stopped on request" in paste(client, token)
+    assert "This command is over: stopped on request" in paste(client, token)
     said = report(client, token, {"status": "DONE", "log": "ok"}).get_json()
     assert (said["result"], said["code"]) == (False, "9900403")
+    assert "This command is over" in said["message"]
     assert status_of(call) == ("MANUAL_INSTALL_AGENT", "FAILED")
 
 
@@ -146,20 +147,6 @@ def test_a_revoked_host_says_that_somebody_may_have_begun(call: Call, token: str
     assert "look at the host" in row["reason"]
     (step,) = call("/api/job/1/log/", {"instance_id": row["instance_id"]})["data"]
     assert row["reason"] in step["log"]
-
-
-def test_the_token_of_a_revoked_host_is_dead(client: FlaskClient, call: Call, token: str) -> None:
-    call("/api/job/1/revoke/")
-
-    program = client.get(f"/backend/tools/install/?token={token}")
-    done = {"status": "DONE", "after": {"release": {"version": "1.0.0"}}}
-    said = report(client, token, done).get_json()
-
-    assert program.status_code == 403
-    assert "Nobody waits for this host any more: stopped on request" in program.text
-    assert said["code"] == "9900403"
-    assert "Nobody waits for this host any more" in said["message"]
-    assert status_of(call) == ("MANUAL_INSTALL_AGENT", "FAILED")
 
 
 def test_while_a_person_is_at_it_the_subtask_runs(client: FlaskClient, token: str) -> None:
