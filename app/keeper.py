@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from app.access.credentials import wipe_expired
-from app.access.web_sessions import delete_ended_sessions
+from app.access.credentials import find_expired, wipe_expired
+from app.access.web_sessions import delete_ended_sessions, has_ended_sessions
 from app.jobs.claim import worker_name
 from app.jobs.context import Context
 from app.jobs.reconcile import LeaseBook, declare_lost, offer_again, wake_all
@@ -16,7 +16,7 @@ from app.jobs.retention import forget_old
 from app.jobs.settle import needed_hosts
 from app.log import log
 from app.models.base import now, reading, transaction
-from app.models.duties import find_lease, not_due, postpone, renew_lease
+from app.models.duties import find_lease, not_due, open_lease, postpone, renew_lease
 
 LEASE = "keeper"
 
@@ -32,16 +32,23 @@ class Chore:
 
 def wipe_logins(ctx: Context) -> int:
     """Wipe the logins whose time is over, but for those an unfinished job needs; how many."""
+    with reading(ctx.engine) as session:
+        if not find_expired(session, now(), lambda hosts: needed_hosts(session, hosts)):
+            return 0
     with transaction(ctx.engine) as session:
         return wipe_expired(session, now(), lambda hosts: needed_hosts(session, hosts))
 
 
 def end_sessions(ctx: Context) -> None:
     """Forget the browsers' sessions that have ended."""
+    with reading(ctx.engine) as session:
+        if not has_ended_sessions(session, now()):
+            return
     with transaction(ctx.engine) as session:
         delete_ended_sessions(session, now())
 
 
+# Each looks before it writes: on SQLite whoever writes makes everybody else who writes wait.
 CHORES = (
     Chore("reconcile", timedelta(seconds=10), lambda ctx: (offer_again(ctx), wake_all(ctx))),
     Chore("expire_reports", timedelta(seconds=30), expire_reports),
@@ -91,12 +98,13 @@ class Keeper:
             chore.do(self.ctx)
 
     def _is_elected(self) -> bool:
+        with reading(self.ctx.engine) as session:
+            lease = find_lease(session, LEASE)
+        is_a_rivals = lease is not None and lease.owner not in ("", self.name)
+        if lease and is_a_rivals and not self.rival.expired([(0, lease.owner, lease.beat)]):
+            return False
         with transaction(self.ctx.engine) as session:
-            lease = find_lease(session, LEASE, self.name)
-            rivals = [] if lease.owner == self.name else [(0, lease.owner, lease.beat)]
-            if rivals and not self.rival.expired(rivals):
-                return False
-            return renew_lease(session, lease, self.name)
+            return renew_lease(session, lease or open_lease(session, LEASE), self.name)
 
     def _due(self) -> list[Chore]:
         with reading(self.ctx.engine) as session:

@@ -128,9 +128,14 @@ def login_facts(session: Session, host_ids: Iterable[int], now: datetime) -> dic
 
 
 def wipe_expired(session: Session, now: datetime, needed: HostsNeeded = ()) -> int:
-    """Wipe every login whose time is over, except on hosts an unfinished job still needs.
+    """Wipe every login whose time is over, except on hosts an unfinished job still needs."""
+    return _wipe(session, find_expired(session, now, needed), now)
 
-    `needed` is those hosts, or a function that picks them out of the hosts in question.
+
+def find_expired(session: Session, now: datetime, needed: HostsNeeded = ()) -> list[int]:
+    """The logins that are to be wiped.
+
+    `needed` are the hosts whose logins hold, or a function that picks them out of some.
     """
     over = or_(Credential.expires_at.is_(None), Credential.expires_at <= now)
     rows = session.execute(
@@ -138,7 +143,7 @@ def wipe_expired(session: Session, now: datetime, needed: HostsNeeded = ()) -> i
     ).all()
     hosts = {row.host_id for row in rows}
     kept = set(needed(hosts) if callable(needed) else needed)
-    return _wipe(session, [row.id for row in rows if row.host_id not in kept], now)
+    return [row.id for row in rows if row.host_id not in kept]
 
 
 def wipe_after_job(session: Session, host_ids: Iterable[int], now: datetime) -> int:

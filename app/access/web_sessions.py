@@ -77,6 +77,12 @@ def close_session(session: Session, token: str) -> None:
     session.execute(delete(WebSession).where(WebSession.token_hash == _hash(token)))
 
 
+def has_ended_sessions(session: Session, now: datetime) -> bool:
+    """Whether the time of some session is over."""
+    ended = select(WebSession.expires_at).where(WebSession.expires_at <= now)
+    return session.scalar(ended.limit(1)) is not None
+
+
 def delete_ended_sessions(session: Session, now: datetime) -> int:
     """Forget the sessions whose time is over; answers how many."""
     result = session.execute(delete(WebSession).where(WebSession.expires_at <= now))

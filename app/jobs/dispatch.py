@@ -11,7 +11,7 @@ from app.jobs.claim import waits_for
 from app.jobs.ready import ReadyPart, ready_parts
 from app.jobs.rollon import roll_on
 from app.models.rows import insert_rows
-from app.models.work import Part, Run, RunPart, Subtask, Task
+from app.models.work import Part, Run, RunPart, Subtask
 
 
 def open_runs(session: Session, task_ids: Iterable[int]) -> list[int]:
@@ -25,23 +25,14 @@ def open_runs(session: Session, task_ids: Iterable[int]) -> list[int]:
     roll_on(session, ids)
     taken: dict[int, list[ReadyPart]] = defaultdict(list)
     held = []
-    for direction, those in _by_direction(session, ids).items():
-        for part in ready_parts(session, direction, those):
-            if part.holder is None:
-                taken[part.subtask_id].append(part)
-            elif direction is Direction.FORWARD:
-                held.append({"id": part.id, "reason": waits_for(part.holder)})
+    for part in ready_parts(session, ids):
+        if part.holder is None:
+            taken[part.subtask_id].append(part)
+        elif part.direction is Direction.FORWARD:
+            held.append({"id": part.id, "reason": waits_for(part.holder)})
     if held:
         session.execute(update(Part), held)
     return [_open_run(session, subtask_id, parts) for subtask_id, parts in taken.items()]
-
-
-def _by_direction(session: Session, task_ids: list[int]) -> dict[Direction, list[int]]:
-    query = select(Task.direction, Task.id).where(Task.id.in_(task_ids), Task.is_aborted.is_(False))
-    found: dict[Direction, list[int]] = defaultdict(list)
-    for direction, task_id in session.execute(query):
-        found[direction].append(task_id)
-    return found
 
 
 def _open_run(session: Session, subtask_id: int, parts: Collection[ReadyPart]) -> int:

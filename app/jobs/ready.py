@@ -1,7 +1,7 @@
 """Which parts of a task are ready: its graph names the subtasks, its rules the parts of them."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -24,20 +24,27 @@ class ReadyPart:
     id: int
     subtask_id: int
     host_id: int
+    direction: Direction
     holder: int | None  # the other job that has its host
 
 
-def ready_parts(
-    session: Session, direction: Direction, task_ids: Sequence[int]
-) -> Iterator[ReadyPart]:
-    """The ready parts of these tasks, which all go in that direction, subtask by subtask.
+def ready_parts(session: Session, task_ids: Collection[int]) -> Iterator[ReadyPart]:
+    """The ready parts of these tasks, subtask by subtask.
 
     Those of a subtask with a live run are left to it, and to the look that follows its end.
     """
-    for some in chunks(_open_subtasks(session, direction, task_ids)):
-        for row in session.execute(_open_parts(direction), {"ids": some}):
-            if is_ready(direction, row.status, row.undo, row.beside):
-                yield ReadyPart(row.id, row.subtask_id, row.host_id, row.holder)
+    for direction, ids in _by_direction(session, task_ids).items():
+        for some in chunks(_open_subtasks(session, direction, ids)):
+            for row in session.execute(_open_parts(direction), {"ids": some}):
+                if is_ready(direction, row.status, row.undo, row.beside):
+                    yield ReadyPart(row.id, row.subtask_id, row.host_id, direction, row.holder)
+
+
+def _by_direction(session: Session, task_ids: Collection[int]) -> dict[Direction, list[int]]:
+    found: dict[Direction, list[int]] = defaultdict(list)
+    for direction, task_id in session.execute(_directions(), {"ids": list(task_ids)}):
+        found[direction].append(task_id)
+    return found
 
 
 def _open_subtasks(
@@ -85,6 +92,11 @@ IS_OPEN = {
     Direction.BACK: Part.undo == Undo.DUE,
 }
 BESIDE = {Direction.FORWARD: -1, Direction.BACK: 1}  # the stage that must be done, or be back
+
+
+@cache
+def _directions() -> Select[Direction, int]:
+    return select(Task.direction, Task.id).where(Task.id.in_(IDS), Task.is_aborted.is_(False))
 
 
 @cache

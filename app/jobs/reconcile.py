@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.domain.states import RunStatus, Status
 from app.jobs.context import Context
 from app.jobs.dispatch import open_runs
 from app.jobs.fold import refresh_tasks
+from app.jobs.ready import ready_parts
 from app.jobs.settle import settle_lost
 from app.log import log
 from app.models.base import again_on_deadlock, now, reading, transaction
@@ -73,17 +74,14 @@ def offer_again(ctx: Context) -> int:
 @again_on_deadlock
 def wake_all(ctx: Context) -> int:
     """Open runs for every part that is ready and that nobody woke."""
+    with reading(ctx.engine) as session:
+        if not _is_forgotten(session):
+            return 0  # whoever writes makes the others wait, and this is asked every few seconds
     with transaction(ctx.engine) as session:
         take_turn(session)
-        _free_dead_locks(session)
-        tasks = session.scalars(
-            select(Part.task_id)
-            .join(Subtask, Subtask.id == Part.subtask_id)
-            .join(Task, Task.id == Part.task_id)
-            .where(is_unfinished(), Part.status != Status.RUNNING, Subtask.live_run_id.is_(None))
-            .distinct()
-            .order_by(Part.task_id)
-        ).all()
+        for lock in session.scalars(_dead_locks()).all():
+            session.delete(lock)
+        tasks = _waiting_tasks(session)
         runs = open_runs(session, tasks) if tasks else []
         touched = set(session.scalars(select(Run.task_id).where(Run.id.in_(runs))))
         refresh_tasks(session, sorted(touched))
@@ -91,12 +89,30 @@ def wake_all(ctx: Context) -> int:
     return len(runs)
 
 
-def _free_dead_locks(session: Session) -> None:
+def _is_forgotten(session: Session) -> bool:
+    """Whether something is ready, a wave's time has come, or a lock is nobody's."""
+    waves = select(Task.id).where(Task.next_wave_at <= now())
+    if any(session.scalar(query.limit(1)) for query in (waves, _dead_locks())):
+        return True
+    return any(part.holder is None for part in ready_parts(session, _waiting_tasks(session)))
+
+
+def _waiting_tasks(session: Session) -> list[int]:
+    """The tasks in which something waits and no run is at it, the oldest first."""
+    waiting = (
+        select(Part.task_id)
+        .join(Subtask, Subtask.id == Part.subtask_id)
+        .join(Task, Task.id == Part.task_id)
+        .where(is_unfinished(), Part.status != Status.RUNNING, Subtask.live_run_id.is_(None))
+        .distinct()
+    )
+    return list(session.scalars(waiting.order_by(Part.task_id)))
+
+
+def _dead_locks() -> Select[HostLock]:
     """Locks of ended runs, which nobody is left to give back."""
-    dead = (
+    return (
         select(HostLock)
         .outerjoin(Run, Run.id == HostLock.run_id)
-        .where((Run.id.is_(None)) | (Run.status == RunStatus.ENDED))
+        .where(Run.id.is_(None) | (Run.status == RunStatus.ENDED))
     )
-    for lock in session.scalars(dead).all():
-        session.delete(lock)

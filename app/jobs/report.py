@@ -17,7 +17,7 @@ from app.jobs.context import Context
 from app.jobs.dispatch import open_runs
 from app.jobs.fold import refresh_tasks
 from app.jobs.outcome import apply_effect
-from app.models.base import again_on_deadlock, chunks, now, transaction
+from app.models.base import again_on_deadlock, chunks, now, reading, transaction
 from app.models.counter import take_turn
 from app.models.fleet import Host
 from app.models.journal import Entry, append_events
@@ -174,6 +174,10 @@ def _end(session: Session, part: Part, step: StepRow) -> None:
 @again_on_deadlock
 def expire_reports(ctx: Context) -> int:
     """Fail the parts whose deadline is over; returns how many."""
+    with reading(ctx.engine) as session:
+        overdue = select(ReportToken.part_id).where(ReportToken.due_at < now())
+        if session.scalar(overdue.limit(1)) is None:
+            return 0
     with transaction(ctx.engine) as session:
         take_turn(session)  # a report that is being written at this moment came in time
         late = session.execute(

@@ -10,14 +10,15 @@ from app.models.base import insert_missing, now
 from app.models.work import Duty, Lease
 
 
-def find_lease(session: Session, name: str, first: str) -> Lease:
-    """The lease of that name; where there is none yet, it goes to the `first` who asks."""
-    found = select(Lease).where(Lease.name == name).execution_options(populate_existing=True)
-    lease = session.scalars(found).first()
-    if lease is None:
-        insert_missing(session, Lease, [{"name": name, "owner": first, "beat": 0}])
-        lease = session.scalars(found).one()
-    return lease
+def find_lease(session: Session, name: str) -> Lease | None:
+    """The lease of that name; None while nobody has ever had it."""
+    return session.get(Lease, name)
+
+
+def open_lease(session: Session, name: str) -> Lease:
+    """A lease that nobody has yet; or, when somebody was quicker, theirs."""
+    insert_missing(session, Lease, [{"name": name, "owner": "", "beat": 0}])
+    return session.get_one(Lease, name)
 
 
 def renew_lease(session: Session, lease: Lease, owner: str) -> bool:
