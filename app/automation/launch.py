@@ -16,6 +16,7 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1
 LAST_WORDS = 2.0  # seconds
+TOGETHER = 10  # workers forked at once; the first waits until the others' variables are there
 
 prctl = ctypes.CDLL(None, use_errno=True).prctl
 
@@ -50,6 +51,83 @@ def prepare_for_forks() -> None:
     loader.shell_loader.get("sh")  # type: ignore[no-untyped-call]
     loader.become_loader.get("sudo", class_only=True)  # type: ignore[no-untyped-call]
     loader.action_loader.get("hostler_package", class_only=True)  # type: ignore[no-untyped-call]
+    keep_quiet()
+
+
+def keep_quiet() -> None:
+    """Do not put into words what is said only at a verbosity higher than ours.
+
+    ansible-runner gives each such sentence a context first, and there are dozens for a host.
+    """
+    from ansible import constants
+    from ansible.utils.display import Display
+
+    verbose = Display.verbose
+
+    def say(self: Any, msg: str, host: str | None = None, caplevel: int = 2) -> None:
+        if max(self.verbosity, self.log_verbosity) > caplevel:
+            verbose(self, msg, host=host, caplevel=caplevel)
+
+    Display.verbose = say  # type: ignore[method-assign]
+    if not constants.DEFAULT_DEBUG:  # type: ignore[attr-defined]
+        Display.debug = _say_nothing  # type: ignore[method-assign]
+
+
+def _say_nothing(*_: object, **__: object) -> None:
+    pass
+
+
+def fork_together() -> None:
+    """Have Ansible fork its workers some at a time.
+
+    Each fork shares all our pages, and whatever we do next copies those it writes to: here that is
+    putting together the next host's variables, which writes to many. Only the linear strategy is
+    changed, in which it shows when nothing more will be queued.
+    """
+    from ansible.executor.process.worker import WorkerProcess
+    from ansible.plugins import strategy
+    from ansible.plugins.strategy.linear import StrategyModule
+
+    waiting: list[WorkerProcess] = []
+    queueing: list[object] = []
+    queue_task = StrategyModule._queue_task
+    process_results = StrategyModule._process_pending_results
+
+    class Worker(WorkerProcess):
+        """Starts with those that are queued next."""
+
+        def start(self) -> None:
+            if not queueing:
+                super().start()
+                return
+            waiting.append(self)
+            if len(waiting) >= TOGETHER:
+                start_all()
+
+        def is_alive(self) -> bool:
+            if queueing and self in waiting:
+                start_all()  # there is no place left for another
+            return bool(super().is_alive())
+
+    def start_all() -> None:
+        while waiting:
+            WorkerProcess.start(waiting.pop(0))
+
+    def queue_and_wait(self: Any, *arguments: Any) -> None:
+        queueing.append(self)
+        try:
+            queue_task(self, *arguments)  # type: ignore[no-untyped-call]
+        finally:
+            queueing.pop()
+
+    def process(self: Any, iterator: Any, *limits: Any, **more: Any) -> Any:
+        if not limits and not more:  # nothing else is to be queued before there are results
+            start_all()
+        return process_results(self, iterator, *limits, **more)
+
+    strategy.WorkerProcess = Worker  # type: ignore[attr-defined]
+    StrategyModule._queue_task = queue_and_wait  # type: ignore[method-assign]
+    StrategyModule._process_pending_results = process  # type: ignore[method-assign]
 
 
 def hear_out(connection: Any) -> None:
@@ -88,6 +166,8 @@ def main() -> None:
     os.register_at_fork(before=before, after_in_child=lambda: follow(forking[0]))
     gc.disable()
     from ansible.cli.playbook import main as ansible_playbook
+
+    fork_together()
 
     sys.argv[0] = str(Path(sys.executable).with_name("ansible-playbook"))
     ansible_playbook()  # type: ignore[no-untyped-call]

@@ -132,12 +132,17 @@ class ActionModule(ActionBase):
         for name in self._task.args.keys() - ARGUMENTS.keys():
             raise AnsibleActionFail(f"There is no argument {name!r}; there are: {THERE_ARE}.")
         service = self._task.args.get("name") or self._first(ARGUMENTS["name"].variables, variables)
+        names = {name: argument.variables for name, argument in ARGUMENTS.items()}
+        names |= {name: (f"{service}_{name}", *names[name]) for name in OF_THE_SERVICE}
+        given = {name: value for name, value in self._task.args.items() if value}
+        named = {
+            n: next(filter(variables.get, names[n]), None) for n in names.keys() - given.keys()
+        }
+        # all at once: what each call prepares costs more than most values do
+        given |= self._templar.template({n: variables[v] for n, v in named.items() if v})
         said = {}
         for name, argument in ARGUMENTS.items():
-            names = argument.variables
-            if name in OF_THE_SERVICE:
-                names = (f"{service}_{name}", *names)
-            value = self._task.args.get(name) or self._first(names, variables)
+            value = given.get(name) or self._first(names[name], variables)
             said[name] = _converted(name, argument.kind, value) if value else argument.default
         if self._task.timeout:
             said["deadline"] = min(said["deadline"], self._task.timeout)
