@@ -19,6 +19,7 @@ import pytest
 from app.automation import processes, runner
 from app.automation.events import Event, HostResult, HostStarted, Output
 from app.automation.inventory import Jump, Login, Machine, write_limit
+from app.automation.launch import TOGETHER
 from app.automation.processes import parent, processes_in, stray_pids
 from app.automation.runner import CHECKOUT, PlaybookRun, clean_folders
 from app.domain.states import Cause
@@ -123,6 +124,18 @@ def test_only_the_hosts_of_the_limit_are_touched(root: Path) -> None:
 
     assert verdict.proven_ok == {2}
     assert {result.host_id for result in watcher.results} == {2}
+
+
+@pytest.mark.parametrize("forks", [4, 13])
+def test_no_host_is_left_over_when_workers_are_forked_some_at_a_time(
+    root: Path, forks: int
+) -> None:
+    hosts = range(1, TOGETHER + 4)
+    crowd = replace(play("local", *map(local, hosts)), forks=forks)
+
+    verdict = PlaybookRun(crowd, root, playbooks=PLAYBOOKS).run(Watcher())
+
+    assert verdict.proven_ok == set(hosts)
 
 
 def test_an_empty_limit_is_refused() -> None:
