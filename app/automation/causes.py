@@ -186,10 +186,18 @@ HOST = (
 )
 
 
+TOO_LONG = (
+    "The host was not done within {seconds} s, and what it did was broken off."
+    " Look at its log for where it hangs, then retry."
+)
+
+
 def classify(result: Mapping[str, Any]) -> tuple[Cause, str]:
     """The cause of a failed or unreachable result, and a sentence that says what now."""
     if result.get("cause") or result.get("reason"):
         return _own_words(result)
+    if isinstance(late := result.get("timedout"), Mapping):
+        return Cause.TIMEOUT, TOO_LONG.format(seconds=late.get("period"))
     if _ssh_was_killed(result):
         return Cause.CONNECTION_LOST, BROKEN
     text = "\n".join(_texts(result))

@@ -16,7 +16,6 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1
 LAST_WORDS = 2.0  # seconds
-TOGETHER = 10  # workers forked at once; the first waits until the others' variables are there
 
 prctl = ctypes.CDLL(None, use_errno=True).prctl
 
@@ -77,59 +76,6 @@ def _say_nothing(*_: object, **__: object) -> None:
     pass
 
 
-def fork_together() -> None:
-    """Have Ansible fork its workers some at a time.
-
-    Each fork shares all our pages, and whatever we do next copies those it writes to: here that is
-    putting together the next host's variables, which writes to many. Only the linear strategy is
-    changed, in which it shows when nothing more will be queued.
-    """
-    from ansible.executor.process.worker import WorkerProcess
-    from ansible.plugins import strategy
-    from ansible.plugins.strategy.linear import StrategyModule
-
-    waiting: list[WorkerProcess] = []
-    queueing: list[object] = []
-    queue_task = StrategyModule._queue_task
-    process_results = StrategyModule._process_pending_results
-
-    class Worker(WorkerProcess):
-        """Starts with those that are queued next."""
-
-        def start(self) -> None:
-            if not queueing:
-                super().start()
-                return
-            waiting.append(self)
-            if len(waiting) >= TOGETHER:
-                start_all()
-
-        def is_alive(self) -> bool:
-            if queueing and self in waiting:
-                start_all()  # there is no place left for another
-            return bool(super().is_alive())
-
-    def start_all() -> None:
-        while waiting:
-            WorkerProcess.start(waiting.pop(0))
-
-    def queue_and_wait(self: Any, *arguments: Any) -> None:
-        queueing.append(self)
-        try:
-            queue_task(self, *arguments)  # type: ignore[no-untyped-call]
-        finally:
-            queueing.pop()
-
-    def process(self: Any, iterator: Any, *limits: Any, **more: Any) -> Any:
-        if not limits and not more:  # nothing else is to be queued before there are results
-            start_all()
-        return process_results(self, iterator, *limits, **more)
-
-    strategy.WorkerProcess = Worker  # type: ignore[attr-defined]
-    StrategyModule._queue_task = queue_and_wait  # type: ignore[method-assign]
-    StrategyModule._process_pending_results = process  # type: ignore[method-assign]
-
-
 def hear_out(connection: Any) -> None:
     """Let an ssh that no longer takes input end, and say why, before the connection is given up.
 
@@ -167,7 +113,9 @@ def main() -> None:
     gc.disable()
     from ansible.cli.playbook import main as ansible_playbook
 
-    fork_together()
+    from app.automation.crew import form_crews
+
+    form_crews()
 
     sys.argv[0] = str(Path(sys.executable).with_name("ansible-playbook"))
     ansible_playbook()  # type: ignore[no-untyped-call]

@@ -47,6 +47,15 @@ def test_a_recorded_fault_is_told_apart(name: str) -> None:
     assert words in reason
 
 
+def test_a_host_that_was_given_up_is_not_one_that_failed() -> None:
+    result = {"msg": "Task failed: Timed out after 600 second(s).", "timedout": {"period": 600}}
+
+    cause, reason = classify({"failed": True, **result})
+
+    assert cause is Cause.TIMEOUT
+    assert "within 600 s" in reason
+
+
 def test_every_recording_of_a_fault_is_tested() -> None:
     bad = {
         path.stem

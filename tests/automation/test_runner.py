@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from app.automation import processes, runner
+from app.automation.crew import TOGETHER
 from app.automation.events import Event, HostResult, HostStarted, Output
 from app.automation.inventory import Jump, Login, Machine, write_limit
-from app.automation.launch import TOGETHER
 from app.automation.processes import parent, processes_in, stray_pids
 from app.automation.runner import CHECKOUT, PlaybookRun, clean_folders
 from app.domain.states import Cause
@@ -471,11 +471,11 @@ def victim(root: Path, host: Loopback) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def in_full_swing(root: Path) -> bool:
-    """Whether both hosts come to have their worker and their ssh."""
+def in_full_swing(root: Path, hosts: int = 2) -> bool:
+    """Whether all hosts come to have their ssh."""
     waiting = threading.Event()
     return any(
-        sum(process.is_ssh for process in processes.find_processes(1, root)) >= 2
+        sum(process.is_ssh for process in processes.find_processes(1, root)) >= hosts
         or waiting.wait(0.1)
         for _ in range(100)
     )

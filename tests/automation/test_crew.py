@@ -1,0 +1,100 @@
+"""Hosts that share a worker of Ansible fare as each would alone."""
+
+import os
+import signal
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.automation.crew import TOGETHER
+from app.automation.processes import RunProcess, parent, processes_in
+from app.automation.runner import PlaybookRun
+from app.domain.states import Cause
+from tests.automation.loopback import Loopback
+from tests.automation.record import PLAYBOOKS, play
+from tests.automation.test_runner import Background, Watcher, a_run, in_full_swing, started
+
+CROWD = range(1, TOGETHER + 4)
+
+
+def crews(root: Path) -> list[RunProcess]:
+    """The worker processes of the one run there is."""
+    [folder] = root.iterdir()
+    python = [process for process in processes_in(folder) if not process.is_ssh]
+    pids = {process.pid for process in python}
+    return [process for process in python if parent(process.pid) in pids]
+
+
+def test_each_host_is_told_its_own(root: Path, host: Loopback) -> None:
+    machines = [
+        host.machine(n, values={"cause": "checksum_mismatch", "reason": f"The tale of {n}."})
+        for n in CROWD
+    ]
+
+    verdict = a_run(root, "refuse", *machines).run(lambda _event: None)
+
+    assert {n: reason for n, (_, reason) in verdict.failed.items()} == {
+        n: f"The tale of {n}." for n in CROWD
+    }
+
+
+def test_some_hosts_have_one_process(root: Path, host: Loopback) -> None:
+    watcher = Watcher(started("Take a while"))
+    run = a_run(root, "sleep", *(host.machine(n) for n in range(1, 4)))
+    background = Background(run, watcher)
+    watcher.wait()
+    assert in_full_swing(root, 3)
+
+    together = crews(root)
+    run.stop()
+    background.join()
+
+    assert len(together) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("well", [(), (2, 3)])
+def test_a_host_that_takes_too_long_is_given_up_alone(
+    root: Path, host: Loopback, well: tuple[int, ...]
+) -> None:
+    slow = host.machine(1, values={"seconds": 50})
+    quick = [host.machine(n, values={"seconds": 0}) for n in well]
+    hurried = replace(play("sleep", slow, *quick), host_timeout=timedelta(seconds=5))
+
+    verdict = PlaybookRun(hurried, root, playbooks=PLAYBOOKS).run(lambda _event: None)
+
+    assert verdict.proven_ok == set(well)
+    assert verdict.failed.keys() == {1}
+    cause, reason = verdict.failed[1]
+    assert cause is Cause.TIMEOUT
+    assert reason.startswith("The host was not done within 5 s")
+
+
+def test_a_crew_that_is_killed_proves_nothing(root: Path, host: Loopback) -> None:
+    watcher = Watcher(started("Take a while"))
+    background = Background(a_run(root, "sleep", host.machine(1), host.machine(2)), watcher)
+    watcher.wait()
+    assert in_full_swing(root, 2)
+
+    [crew] = crews(root)
+    os.kill(crew.pid, signal.SIGKILL)
+    background.join()
+
+    assert background.verdict.proven_ok == set()
+    assert not [result for result in watcher.results if result.task == "Take a while"]
+
+
+def test_trying_again_is_everyones_own_affair(root: Path, host: Loopback, tmp_path: Path) -> None:
+    machines = [
+        host.machine(n, values={"mark": str(tmp_path / str(n)), "reason": f"The tale of {n}."})
+        for n in (1, 2, 3)
+    ]
+
+    verdict = a_run(root, "patience", *machines).run(lambda _event: None)
+
+    assert {n: reason for n, (_, reason) in verdict.failed.items()} == {
+        n: f"The tale of {n}." for n in (1, 2, 3)
+    }
+    assert {(tmp_path / str(n)).read_text() for n in (1, 2, 3)} == {"touched\ntouched\n"}
