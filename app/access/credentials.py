@@ -1,9 +1,8 @@
 """The logins of hosts: kept sealed for as long as was agreed, then wiped."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Literal
 
 from sqlalchemy import (
@@ -23,6 +22,7 @@ from app.access.standing import standing_private_keys
 from app.access.vault import Vault
 from app.domain.errors import InvalidRequest
 from app.models.access import Credential, credential_purpose
+from app.models.base import chunks
 from app.models.rows import insert_rows
 
 Kind = Literal["password", "key"]
@@ -150,13 +150,13 @@ def wipe_after_job(session: Session, host_ids: Iterable[int], now: datetime) -> 
     """A job on these hosts ended and no other needs them: wipe what was kept for it alone."""
     return sum(
         _wipe(session, list(session.scalars(_for_job_only(hosts))), now)
-        for hosts in _chunks(host_ids)
+        for hosts in chunks(host_ids, CHUNK)
     )
 
 
 def forget_credentials(session: Session, host_ids: Iterable[int]) -> None:
     """Delete every login of hosts that are removed."""
-    for hosts in _chunks(host_ids):
+    for hosts in chunks(host_ids, CHUNK):
         session.execute(delete(Credential).where(Credential.host_id.in_(hosts)))
 
 
@@ -191,7 +191,7 @@ def _newest(
     session: Session, host_ids: Iterable[int], which: ColumnElement[bool]
 ) -> dict[int, Credential]:
     found: dict[int, Credential] = {}
-    for hosts in _chunks(host_ids):
+    for hosts in chunks(host_ids, CHUNK):
         newest = (
             select(func.max(Credential.id))
             .where(Credential.host_id.in_(hosts), which)
@@ -259,15 +259,9 @@ def _for_job_only(host_ids: Collection[int]) -> Select[int]:
 
 def _wipe(session: Session, ids: Iterable[int], now: datetime) -> int:
     count = 0
-    for some in _chunks(ids):
+    for some in chunks(ids, CHUNK):
         count += len(some)
         session.execute(
             update(Credential).where(Credential.id.in_(some)).values(secret=None, wiped_at=now)
         )
     return count
-
-
-def _chunks(values: Iterable[int]) -> Iterator[list[int]]:
-    rest = iter(values)
-    while some := list(islice(rest, CHUNK)):
-        yield some

@@ -2,176 +2,37 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, Select, cast, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.domain.catalogue import CATALOGUE
 from app.domain.errors import SubtaskNotFound, TaskNotFound
-from app.domain.graph import Graph
 from app.domain.states import (
     Cause,
     Direction,
-    Operation,
-    RunStatus,
     Status,
     SubtaskStatus,
-    TaskStatus,
     Undo,
 )
 from app.jobs.context import Context
+from app.jobs.graph_views import (
+    AttemptView,
+    HostView,
+    SubtaskView,
+    TaskFilter,
+    TaskView,
+    prohibits_rollback,
+)
 from app.jobs.rollon import why_it_stops
+from app.jobs.views import Page
 from app.models.access import User
-from app.models.base import reading
+from app.models.base import chunks, reading
 from app.models.fleet import Business, Host, label_of
 from app.models.work import Edge, Job, Part, Run, Subtask, Target, Task
 
-CHUNK = 5000  # values in one IN list
 SHOWN_HOSTS = 100  # failing hosts a look at one subtask names
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttemptView:
-    """One run of a subtask."""
-
-    run_id: int
-    number: int
-    operation: Operation
-    direction: Direction
-    status: RunStatus
-    outcome: str
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    log_size: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class SubtaskView:
-    """One node of a task's graph."""
-
-    id: int
-    task_id: int
-    series: int
-    stage: int
-    slice: int  # -1 when its stage is not cut
-    wave: int
-    job_type: str
-    name: str
-    status: SubtaskStatus
-    operation: Operation
-    direction: Direction
-    attempt: int
-    executor: str | None
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    upstreams: tuple[int, ...] = ()
-    downstreams: tuple[int, ...] = ()
-    hosts: Mapping[Status, int] = field(default_factory=dict)
-    causes: Mapping[Cause, int] = field(default_factory=dict)
-    attempts: tuple[AttemptView, ...] = ()
-    retryable: int = 0  # failed hosts that no newer task has
-    has_begun: bool = False  # only told of those that cannot be taken back
-
-    @property
-    def timeout(self) -> int:
-        """Seconds one attempt may take, a person's attempt too."""
-        known = CATALOGUE.get(self.job_type)
-        return int(known.attempt_timeout.total_seconds()) if known else 0
-
-    @property
-    def prohibits_rollback(self) -> bool:
-        """Whether what it does cannot be taken back."""
-        return _prohibits_rollback(self.job_type)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskView:
-    """One task; its subtasks are in creation order."""
-
-    id: int
-    job_id: int
-    subscription_id: int
-    name: str
-    status: TaskStatus
-    operation: Operation
-    direction: Direction
-    businesses: tuple[tuple[int, str], ...]  # id and name
-    created_by: str
-    creator_id: int | None  # when a person made it
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    is_aborted: bool
-    waves: tuple[int, ...]  # hosts in each; empty: no rollout
-    open_wave: int
-    next_wave_at: datetime | None
-    waits_for_person: bool
-    stops: str = ""  # why no further wave of a rollout begins
-    newer_task_id: int | None = None  # of the same job: it may hold some of the hosts
-    holds_hosts: bool = True  # some host has not gone over to a newer task
-    subtasks: tuple[SubtaskView, ...] = ()
-
-    @property
-    def business_ids(self) -> tuple[int, ...]:
-        return tuple(business_id for business_id, _ in self.businesses)
-
-    @property
-    def prohibits_rollback(self) -> bool:
-        """Whether something that has begun cannot be taken back; asked anew on every look."""
-        return any(s.has_begun and s.prohibits_rollback for s in self.subtasks)
-
-    @property
-    def executor(self) -> str | None:
-        """Who took its newest run."""
-        ran = [subtask for subtask in self.subtasks if subtask.executor and subtask.started_at]
-        return max(ran, key=lambda s: (s.started_at, s.id)).executor if ran else None
-
-    def in_order(self) -> tuple[SubtaskView, ...]:
-        """Every subtask after all its upstreams."""
-        by_id = {subtask.id: subtask for subtask in self.subtasks}
-        edges = tuple((up, s.id) for s in self.subtasks for up in s.upstreams)
-        return tuple(by_id[node] for node in Graph(tuple(by_id), edges).in_order())
-
-
-@dataclass(frozen=True, kw_only=True)
-class HostView:
-    """One host in a subtask that is not proven OK, and why."""
-
-    host_id: int
-    label: str
-    status: Status
-    cause: Cause | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class Page:
-    """Some of the tasks that were asked for, and how many there are."""
-
-    rows: tuple[TaskView, ...]
-    total: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskFilter:
-    """Which tasks; None means any. `visible` is what the reader may see."""
-
-    name: str | None = None  # a part of it, in any case
-    statuses: frozenset[TaskStatus] | None = None
-    business_id: int | None = None
-    business_name: str | None = None
-    host_id: int | None = None
-    nothing: bool = False  # a filter that no task of ours can fit
-    visible: frozenset[int] | None = None
-    sort: tuple[tuple[str, bool], ...] = (("id", False),)  # name of a column, ascending
-    skip: int = 0
-    take: int = 10
-
 
 # tasks are numbered as they are created, so this order needs no index of its own
 SORTABLE: Mapping[str, Any] = {
@@ -332,7 +193,7 @@ def _task_views(
 ) -> Iterator[TaskView]:
     """Views of these tasks, in this order."""
     rows: dict[int, Any] = {}
-    for some in _chunks(ids):
+    for some in chunks(ids):
         query = (
             select(Task, Job.business_ids, User.id.label("creator_id"))
             .join(Job, Job.id == Task.job_id)
@@ -406,7 +267,7 @@ NAMES = tuple(column.key for column in COLUMNS)
 def _bare_subtasks(session: Session, task_ids: Sequence[int]) -> dict[int, list[SubtaskView]]:
     """The subtasks of many tasks, without edges, hosts and attempts."""
     found: dict[int, list[SubtaskView]] = defaultdict(list)
-    for some in _chunks(task_ids):
+    for some in chunks(task_ids):
         query = select(*COLUMNS).where(Subtask.task_id.in_(some)).order_by(Subtask.series)
         for row in session.execute(query):
             found[row.task_id].append(SubtaskView(**dict(zip(NAMES, row, strict=True))))
@@ -444,7 +305,7 @@ def _retryable(session: Session, task: TaskView, rows: Iterable[Any]) -> dict[in
     failed = [row.id for row in rows if row.status is SubtaskStatus.FAILED]
     undo = Part.undo == Undo.FAILED if task.direction is Direction.BACK else Part.undo.is_(None)
     found: dict[int, int] = {}
-    for some in _chunks(failed):
+    for some in chunks(failed):
         query = (
             select(Part.subtask_id, func.count())
             .join(Target, Target.id == Part.target_id)
@@ -457,17 +318,13 @@ def _retryable(session: Session, task: TaskView, rows: Iterable[Any]) -> dict[in
 
 def _begun(session: Session, rows: Iterable[Any]) -> set[int]:
     """Which of those that cannot be taken back have begun on some host."""
-    doubtful = [row.id for row in rows if _prohibits_rollback(row.job_type)]
+    doubtful = [row.id for row in rows if prohibits_rollback(row.job_type)]
     begun: set[int] = set()
-    for some in _chunks(doubtful):
+    for some in chunks(doubtful):
         touched = or_(Part.has_started, Part.status == Status.SUCCESS)
         query = select(Part.subtask_id).where(Part.subtask_id.in_(some), touched).distinct()
         begun |= set(session.scalars(query))
     return begun
-
-
-def _prohibits_rollback(job_type: str) -> bool:
-    return job_type not in CATALOGUE or CATALOGUE[job_type].prohibits_rollback
 
 
 def _cut_stages(session: Session, task_id: int) -> set[int]:
@@ -547,7 +404,3 @@ def _attempts(session: Session, job_id: int, chosen: Select[int]) -> dict[int, l
     for subtask_id, *values in session.execute(query):
         found[subtask_id].append(AttemptView(**dict(zip(names, values, strict=True))))
     return found
-
-
-def _chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))

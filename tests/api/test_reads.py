@@ -12,7 +12,7 @@ from sqlalchemy import event, text
 from app.domain.catalogue import CATALOGUE
 from app.domain.states import Status
 from app.jobs.context import Context
-from app.jobs.queries import shown_steps
+from app.jobs.step_queries import shown_steps
 from tests.api.conftest import Call, a_call, a_row, header
 from tests.api.given import arrange, play, submit
 from tests.jobs.conftest import a_host

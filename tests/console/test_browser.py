@@ -9,7 +9,7 @@ from werkzeug.serving import make_server
 
 from app.domain.states import Status
 from app.jobs.context import Context
-from app.jobs.queries import get_job
+from app.jobs.job_queries import get_job
 from tests.console.browser import Browser, find_browser
 from tests.console.conftest import PASSWORD, Submit, fail
 

@@ -11,7 +11,7 @@ from app.access.audit import record
 from app.access.users import MOST_FAILURES, SIGN_IN
 from app.domain.states import Status
 from app.jobs.context import Context
-from app.jobs.queries import get_job
+from app.jobs.job_queries import get_job
 from app.models.access import Audit
 from app.models.base import reading, transaction
 from tests.console.conftest import HEADERS, PASSWORD, SignIn, Submit

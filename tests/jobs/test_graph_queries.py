@@ -19,7 +19,6 @@ from app.domain.states import Cause, Operation, RunStatus, Status, SubtaskStatus
 from app.jobs.context import Context, open_context
 from app.jobs.graph_log import attempt_logs, read_log, separator
 from app.jobs.graph_queries import (
-    TaskFilter,
     find_creators,
     find_failed_hosts,
     find_tasks,
@@ -27,6 +26,7 @@ from app.jobs.graph_queries import (
     get_task,
     get_task_outline,
 )
+from app.jobs.graph_views import TaskFilter
 from app.jobs.retry import retry_job
 from app.jobs.submit import submit_job
 from app.models.base import Base, now, transaction

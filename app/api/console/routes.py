@@ -25,16 +25,10 @@ from app.domain.errors import HostlerError
 from app.domain.states import Status
 from app.jobs.cancel import revoke_job
 from app.jobs.context import Context
-from app.jobs.queries import (
-    JobFilter,
-    JobView,
-    TargetFilter,
-    find_jobs,
-    get_job,
-    get_target,
-    list_targets,
-)
+from app.jobs.job_queries import find_jobs, get_job
 from app.jobs.retry import retry_job
+from app.jobs.target_queries import get_target, list_targets
+from app.jobs.views import JobFilter, JobView, TargetFilter
 
 JOBS_A_PAGE, HOSTS_A_PAGE = 50, 100
 HTTP_STATUS = {

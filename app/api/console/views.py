@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from app.domain.catalogue import CATALOGUE
 from app.domain.commands import FilteredHost
 from app.domain.states import JobStatus, Status
-from app.jobs.queries import JobView, StepView, TargetView
+from app.jobs.views import JobView, StepView, TargetView
 from app.models.base import now
 from app.models.fleet import label_of
 

@@ -8,7 +8,7 @@ from app.access.credentials import LoginFacts
 from app.api.nodeman import vocabulary
 from app.api.nodeman.fields import Anything, Moment
 from app.hosts.search import HostView
-from app.jobs.queries import TargetView
+from app.jobs.views import TargetView
 
 
 class HostRowAnswer(Schema):

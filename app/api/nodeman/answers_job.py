@@ -12,7 +12,7 @@ from app.api.nodeman.step_log import dated, step_log
 from app.domain.catalogue import CATALOGUE, Title
 from app.domain.commands import FilteredHost
 from app.domain.states import Status
-from app.jobs.queries import JobView, PartView, StepView, TargetView
+from app.jobs.views import JobView, PartView, StepView, TargetView
 from app.models.base import now
 
 

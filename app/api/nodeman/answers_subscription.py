@@ -8,7 +8,7 @@ from app.api.nodeman import vocabulary
 from app.api.nodeman.fields import Built, Moment, Stated, written
 from app.api.nodeman.step_log import step_log
 from app.domain.catalogue import CATALOGUE
-from app.jobs.queries import PartView, StepView, TargetView
+from app.jobs.views import PartView, StepView, TargetView
 
 
 class SubStep(Schema):

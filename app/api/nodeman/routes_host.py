@@ -47,7 +47,7 @@ from app.hosts.search import (
     search_hosts,
 )
 from app.hosts.update import HostEdit, get_own_host, update_host
-from app.jobs.queries import latest_targets
+from app.jobs.target_queries import latest_targets
 from app.models.base import now, reading, transaction
 
 endpoints = Endpoints()

@@ -17,19 +17,12 @@ from app.domain.commands import HostSpec, RetryJob, RevokeJob, SubmitJob, Submit
 from app.domain.errors import InvalidRequest
 from app.hosts.search import HostFilter, businesses_of, find_host_ids
 from app.jobs.cancel import revoke_job
-from app.jobs.queries import (
-    JobFilter,
-    JobView,
-    TargetFilter,
-    find_jobs,
-    get_job,
-    get_target,
-    get_task_ids,
-    list_targets,
-)
+from app.jobs.job_queries import find_jobs, get_job, get_task_ids
 from app.jobs.report import ManualTicket, manual_ticket
 from app.jobs.retry import retry_job, retry_step
 from app.jobs.submit import submit_job
+from app.jobs.target_queries import get_target, list_targets
+from app.jobs.views import JobFilter, JobView, TargetFilter
 from app.models.base import reading
 from app.models.work import instance_id_of
 

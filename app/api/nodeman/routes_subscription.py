@@ -24,17 +24,10 @@ from app.api.nodeman.schemas import (
 from app.domain.commands import RetryJob, RevokeJob
 from app.domain.errors import InvalidRequest
 from app.jobs.cancel import revoke_job
-from app.jobs.queries import (
-    JobView,
-    TargetFilter,
-    check_tasks,
-    count_targets,
-    get_job_of_subscription,
-    get_target,
-    get_task_ids,
-    list_targets,
-)
+from app.jobs.job_queries import get_job_of_subscription, get_task_ids
 from app.jobs.retry import retry_job
+from app.jobs.target_queries import check_tasks, count_targets, get_target, list_targets
+from app.jobs.views import JobView, TargetFilter
 
 endpoints = Endpoints()
 PREFIX = "/backend/api/subscription"

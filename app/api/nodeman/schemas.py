@@ -32,7 +32,7 @@ from app.domain.commands import AuthType, HostSpec, LoginSpec, NextStage, OnBusy
 from app.domain.errors import AccessPointNotFound, InvalidRequest
 from app.domain.rollout import parse_rollout
 from app.hosts.search import CONDITIONS, HostFilter
-from app.jobs.queries import JobFilter, TargetFilter
+from app.jobs.views import JobFilter, TargetFilter
 from app.zones.first_start import DIRECT
 
 AUTH_TYPES = (*AuthType, "TJJ_PASSWORD")

@@ -6,7 +6,7 @@ from datetime import datetime
 from app.api.nodeman.fields import written
 from app.domain.catalogue import Title
 from app.domain.states import Status
-from app.jobs.queries import StepView
+from app.jobs.views import StepView
 
 BEGINS = Title("{step} begins.", "开始 {step}.")
 ENDS = {

@@ -9,7 +9,8 @@ from app.api.ocp import vocabulary
 from app.domain.catalogue import Title
 from app.domain.graph import Capability, subtask_capability, task_capability
 from app.domain.states import Direction, Operation, Status, SubtaskStatus, TaskStatus
-from app.jobs.graph_queries import AttemptView, HostView, Page, SubtaskView, TaskView
+from app.jobs.graph_views import AttemptView, HostView, SubtaskView, TaskView
+from app.jobs.views import Page
 
 SUBTASK_OPERATIONS = (Operation.RETRY, Operation.SKIP, Operation.CANCEL)
 TASK_OPERATIONS = {

@@ -23,9 +23,6 @@ from app.jobs.cancel import abort_task, cancel_subtask
 from app.jobs.confirm import confirm_task
 from app.jobs.graph_log import attempt_logs, read_log
 from app.jobs.graph_queries import (
-    SubtaskView,
-    TaskFilter,
-    TaskView,
     find_creators,
     find_failed_hosts,
     find_tasks,
@@ -33,6 +30,7 @@ from app.jobs.graph_queries import (
     get_task,
     get_task_outline,
 )
+from app.jobs.graph_views import SubtaskView, TaskFilter, TaskView
 from app.jobs.retry import retry_subtask, retry_task
 from app.jobs.rollback import roll_back_task
 from app.jobs.skip import skip_subtask

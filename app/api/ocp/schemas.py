@@ -11,7 +11,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, val
 from app.api.dialect import UNSTORABLE
 from app.api.ocp import vocabulary
 from app.domain.errors import InvalidRequest
-from app.jobs.graph_queries import TaskFilter
+from app.jobs.graph_views import TaskFilter
 
 MAX_SIZE = 2000
 MAX_PAGE = 10**9

@@ -10,7 +10,7 @@ from app.domain import errors
 from app.domain.catalogue import Title
 from app.domain.graph import ABORTED, Capability
 from app.domain.states import Direction, Operation, SubtaskStatus, TaskStatus
-from app.jobs.graph_queries import TaskView
+from app.jobs.graph_views import TaskView
 
 TASK_STATUS = {
     TaskStatus.RUNNING: "RUNNING",
