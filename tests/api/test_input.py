@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from app.api.nodeman.routes import ENDPOINTS
-from app.api.nodeman.schemas import HostRow, Install
+from app.api.nodeman.schemas_submit import HostRow, Install
 from app.factory import create_app
 from app.jobs.context import Context
 from app.models.base import Base, reading

@@ -9,7 +9,7 @@ from app.access.caller import Role, require
 from app.api.auth import Call
 from app.api.dialect import base_url
 from app.api.nodeman import answers_job as answers
-from app.api.nodeman import schemas, vocabulary
+from app.api.nodeman import schemas_job, schemas_submit, vocabulary
 from app.api.nodeman.endpoint import Endpoints
 from app.api.nodeman.routes_report import INSTALLER_PATH
 from app.domain.catalogue import CATALOGUE
@@ -32,7 +32,7 @@ endpoints = Endpoints()
 @endpoints.change(
     "/api/job/install/",
     title="Submit a job with whole host rows",
-    takes=schemas.Install,
+    takes=schemas_submit.Install,
     gives=fields.Nested(answers.JobStarted),
 )
 def install(call: Call, command: SubmitJob) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def install(call: Call, command: SubmitJob) -> dict[str, Any]:
 @endpoints.change(
     "/api/job/operate/",
     title="Submit a job on known hosts",
-    takes=schemas.Operate,
+    takes=schemas_submit.Operate,
     gives=fields.Nested(answers.OperationStarted),
 )
 def operate(call: Call, asked: tuple[SubmitJob, HostFilter | None]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def operate(call: Call, asked: tuple[SubmitJob, HostFilter | None]) -> dict[str,
 @endpoints.read(
     "/api/job/job_list/",
     title="The task history",
-    takes=schemas.JobList,
+    takes=schemas_job.JobList,
     gives=fields.Nested(answers.JobPage),
 )
 def job_list(call: Call, wanted: JobFilter) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def job_list(call: Call, wanted: JobFilter) -> dict[str, Any]:
     "/api/job/<job_id>/details/",
     "/api/job/details/",
     title="One job and a page of its hosts, the failed ones first",
-    takes=schemas.Details,
+    takes=schemas_job.Details,
     gives=fields.Nested(answers.JobDetails),
 )
 def details(call: Call, asked: tuple[int, TargetFilter]) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def details(call: Call, asked: tuple[int, TargetFilter]) -> dict[str, Any]:
     "/api/job/<job_id>/retry/",
     "/api/job/retry/",
     title="Try the failed hosts again",
-    takes=schemas.Retry,
+    takes=schemas_job.Retry,
     gives=fields.List(fields.Integer()),
 )
 def retry(call: Call, asked: dict[str, Any]) -> list[int]:
@@ -102,7 +102,7 @@ def retry(call: Call, asked: dict[str, Any]) -> list[int]:
     "/api/job/<job_id>/revoke/",
     "/api/job/revoke/",
     title="Stop what waits or runs",
-    takes=schemas.Revoke,
+    takes=schemas_job.Revoke,
     gives=fields.List(fields.Integer()),
 )
 def revoke(call: Call, asked: dict[str, Any]) -> list[int]:
@@ -116,7 +116,7 @@ def revoke(call: Call, asked: dict[str, Any]) -> list[int]:
     "/api/job/<job_id>/retry_node/",
     "/api/job/retry_node/",
     title="Run the failed step of one host again",
-    takes=schemas.OneInstance,
+    takes=schemas_job.OneInstance,
     gives=fields.Nested(answers.RetriedNode),
 )
 def retry_node(call: Call, asked: dict[str, Any]) -> dict[str, str]:
@@ -128,7 +128,7 @@ def retry_node(call: Call, asked: dict[str, Any]) -> dict[str, str]:
     "/api/job/<job_id>/log/",
     "/api/job/log/",
     title="The steps of one host, with what they said",
-    takes=schemas.OneInstance,
+    takes=schemas_job.OneInstance,
     gives=fields.List(fields.Nested(answers.LogRow)),
 )
 def log(call: Call, asked: dict[str, Any]) -> list[dict[str, Any]]:
@@ -140,7 +140,7 @@ def log(call: Call, asked: dict[str, Any]) -> list[dict[str, Any]]:
     "/api/job/<job_id>/collect_log/",
     "/api/job/collect_log/",
     title="Fetch a host's installer log; here it is in the log already",
-    takes=schemas.OneInstance,
+    takes=schemas_job.OneInstance,
     gives=fields.Nested(answers.Collected),
 )
 def collect_log(call: Call, asked: dict[str, Any]) -> dict[str, int]:
@@ -153,7 +153,7 @@ def collect_log(call: Call, asked: dict[str, Any]) -> dict[str, int]:
     "/api/job/<job_id>/get_job_commands/",
     "/api/job/get_job_commands/",
     title="What to type on a host that is installed by hand",
-    takes=schemas.Commands,
+    takes=schemas_job.Commands,
     gives=fields.Nested(answers.CommandAnswer),
     also_get=True,
     once=False,  # the command holds a token, which nobody keeps

@@ -11,16 +11,8 @@ from app.api.nodeman import answers_job, answers_subscription, vocabulary
 from app.api.nodeman.endpoint import Endpoints
 from app.api.nodeman.fields import Anything, Asked, Flag, Id, Many, Name, Rows, Text, Whole
 from app.api.nodeman.routes_job import collect_log, retried_node
-from app.api.nodeman.schemas import (
-    MAX_PAGE,
-    Instances,
-    NewLogin,
-    OneInstance,
-    Paged,
-    new_logins,
-    statuses_of,
-    window,
-)
+from app.api.nodeman.schemas import MAX_PAGE, Paged, statuses_of, window
+from app.api.nodeman.schemas_job import Instances, NewLogin, OneInstance, new_logins
 from app.domain.commands import RetryJob, RevokeJob
 from app.domain.errors import InvalidRequest
 from app.jobs.cancel import revoke_job
