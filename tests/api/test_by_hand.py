@@ -21,7 +21,8 @@ def token(call: Call) -> str:
     assert call("/api/job/install/", a_call({**row, "is_manual": True}))["result"]
     command = command_of(call)
     found = re.fullmatch(
-        r"curl -sS 'http://hostler.test/backend/tools/install/\?token=([\w-]+)' \| sudo python3 -",
+        r"curl -sS 'http://hostler.test/backend/tools/install/\?token=([\w-]+)'"
+        r" \| \$\(command -v sudo\) python3 -",
         command,
     )
     assert found, command

@@ -65,9 +65,14 @@ def test_the_command_of_a_manual_install_is_pasted_on_the_host(
 
     before = host.changed_files()
     again = ssh(host, command, user="ops", password=host.password)
+    no_sudo = "mkdir /run/no_sudo && ln -s /usr/bin/curl /usr/bin/python3 /run/no_sudo"
+    by_root = ssh(
+        host, f"{no_sudo} && PATH=/run/no_sudo && {command}", user="root", password=host.password
+    )
 
-    assert again.returncode == 1
-    assert "has been used" in again.stderr
+    for refused in (again, by_root):
+        assert refused.returncode == 1
+        assert "has been used" in refused.stderr
     assert look_at_agent(host) == agent
     assert host.changed_files() == before
     assert installation.ask(f"{job}/details/")["list"] == [told]

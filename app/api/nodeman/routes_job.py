@@ -250,4 +250,5 @@ def _host_rows(call: Call, job: JobView, wanted: TargetFilter) -> tuple[list[dic
 
 def _command(ticket: ManualTicket) -> str:
     url = f"{base_url(ticket.address)}{INSTALLER_PATH}?token={ticket.token}"
-    return f"curl -sS '{url}' | sudo python3 -"  # a refusal is a program too, and says why
+    # a refusal is a program too, and says why; root needs no sudo, and may have none
+    return f"curl -sS '{url}' | $(command -v sudo) python3 -"
