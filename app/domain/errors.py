@@ -72,6 +72,10 @@ class JobNotFound(NotFound):
     """There is no such job."""
 
 
+class InstanceNotFound(NotFound):
+    """The job has no such target."""
+
+
 class HostNotFound(NotFound):
     """There is no such host."""
 

@@ -217,7 +217,8 @@ def fold_job(counts: Counter[Status]) -> JobStatus:
     total = sum(counts.values())
     if not total:
         return JobStatus.PENDING
-    if counts[Status.RUNNING] or (counts[Status.PENDING] and counts[Status.PENDING] < total):
+    wanted = total - counts[Status.IGNORED]
+    if counts[Status.RUNNING] or (counts[Status.PENDING] and counts[Status.PENDING] < wanted):
         return JobStatus.RUNNING
     if counts[Status.PENDING]:
         return JobStatus.PENDING

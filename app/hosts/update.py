@@ -1,6 +1,6 @@
 """Edit what is known of one host, and how to log in on it."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,8 +95,18 @@ def _check(session: Session, host: Host, changes: Mapping[str, Any]) -> None:
         Host.id != host.id,
         or_(Host.inner_ip.in_(addresses), Host.inner_ipv6.in_(addresses)),
     )
-    if addresses and (other := session.scalars(taken).first()):
-        raise AddressTaken(f"{other.label} in this zone is host {other.id} already.")
+    for other in session.scalars(taken).all() if addresses else ():
+        if not other.is_forgotten:
+            raise AddressTaken(f"{other.label} in this zone is host {other.id} already.")
+        _give_up(other, addresses)
+    session.flush()
+
+
+def _give_up(host: Host, addresses: Collection[str]) -> None:
+    """A removed host kept its addresses only to be known again by them."""
+    for name in ("inner_ip", "inner_ipv6"):
+        if getattr(host, name) in addresses:
+            setattr(host, name, None)
 
 
 def check_channels(session: Session, channel_ids: Set[int | None]) -> None:

@@ -13,8 +13,8 @@ from app.jobs.context import Context
 from app.jobs.dispatch import wake_waiting
 from app.jobs.find import find_job, require, take_subtask, take_task
 from app.jobs.fold import refresh_tasks
+from app.jobs.instances import stored_names
 from app.jobs.report import GIVEN_UP
-from app.jobs.retry import in_both_shapes
 from app.jobs.settle import NEVER_BEGUN, close_steps
 from app.log import log
 from app.models.base import again_on_deadlock, now, transaction
@@ -99,7 +99,8 @@ def _unfinished(session: Session, job: Job, names: Sequence[str]) -> Select[Part
         .order_by(Part.id)
     )
     if names:
-        query = query.where(Target.instance_id.in_(in_both_shapes(session, job, names)))
+        stored = stored_names(session, job.id, names)
+        query = query.where(Target.instance_id.in_(set(stored.values())))
     return query
 
 

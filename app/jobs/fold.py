@@ -176,6 +176,8 @@ def refresh_job(session: Session, job_id: int) -> None:
     status = fold_job(counts)
     if status.is_final and _is_live(session, job_id):
         status = JobStatus.RUNNING  # its runs still hold hosts; settle will say it is over
+    if status is JobStatus.PENDING and job.started_at:
+        status = JobStatus.RUNNING  # all its hosts are tried again (contracts/nodeman.md §2.6)
     if job.is_stopping and not status.is_final:
         status = JobStatus.TERMINATED
     _write_job(session, job, status, counts)

@@ -6,7 +6,7 @@ from sqlalchemy import Select, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.access.credentials import usable_logins
-from app.domain.catalogue import CATALOGUE, JobType
+from app.domain.catalogue import CATALOGUE, JobType, Step
 from app.domain.commands import HostSpec, RetryJob
 from app.domain.errors import InvalidRequest, LoginMissing, NothingToRetry, TaskNotFound, WrongState
 from app.domain.graph import ABORTED, subtask_capability, task_capability
@@ -17,6 +17,7 @@ from app.jobs.context import Context
 from app.jobs.enlist import Hosted, standing_logins
 from app.jobs.find import failed_parts, find_job, require, take_subtask, take_task
 from app.jobs.fold import refresh_job
+from app.jobs.instances import stored_names
 from app.jobs.plan import plan_task
 from app.jobs.reopen import reopen_parts
 from app.jobs.submit import start_task, store_logins, write_targets, write_task
@@ -69,8 +70,8 @@ def retry_job(ctx: Context, command: RetryJob) -> int:
 @again_on_deadlock
 def retry_step(
     ctx: Context, *, instance_id: str, job_id: int | None = None, subscription_id: int | None = None
-) -> tuple[int, str]:
-    """Run the play that holds this target's failed step again; (index, key) of that step."""
+) -> tuple[int, Step]:
+    """Run the play that holds this target's failed step again; that step, and which it is."""
     with transaction(ctx.engine) as session:
         job = find_job(session, job_id, subscription_id)
         part = _failed_part(session, job, instance_id)
@@ -88,10 +89,10 @@ def retry_step(
         job.is_stopping = False
         task = session.get_one(Task, part.task_id)
         runs = start_task(ctx, session, task, [CATALOGUE[part.job_type]])
-        first = CATALOGUE[part.job_type].steps[0]
-        answer = (step.index, step.key) if step else (0, first.key)
+        index = step.index if step else 0
+        failed = CATALOGUE[part.job_type].steps[index]
     ctx.queue.send(runs)
-    return answer
+    return index, failed
 
 
 @again_on_deadlock
@@ -180,24 +181,11 @@ def _choose(session: Session, job: Job, command: RetryJob) -> Selection:
         )
         for row in rows
     ]
-    names = in_both_shapes(session, job, command.instance_ids)
+    names = set(stored_names(session, job.id, command.instance_ids).values())
     selection = choose_retry(candidates, command.task_ids, names)
     if not selection.chosen:
         raise NothingToRetry(_why_nothing(job, selection), held_by=list(selection.held_by))
     return selection
-
-
-def in_both_shapes(session: Session, job: Job, names: Sequence[str]) -> set[str]:
-    """An instance may be called by host id or by address (contracts/nodeman.md §3.1)."""
-    wanted = set(names)
-    ids = {name.rsplit("|", 1)[-1] for name in wanted}
-    numbers = [int(text) for text in ids if text.isascii() and text.isdigit() and len(text) < 18]
-    if numbers:
-        by_host = select(Target.instance_id).where(
-            Target.job_id == job.id, Target.host_id.in_(numbers)
-        )
-        wanted |= set(session.scalars(by_host))
-    return wanted
 
 
 def _why_nothing(job: Job, selection: Selection) -> str:
@@ -253,7 +241,7 @@ def _by_ids(ids: Sequence[int]) -> Select[Target]:
 
 
 def _failed_part(session: Session, job: Job, instance_id: str) -> Part | None:
-    names = in_both_shapes(session, job, [instance_id])
+    names = stored_names(session, job.id, [instance_id]).values()
     return session.scalars(
         select(Part)
         .join(Target, Target.id == Part.target_id)

@@ -95,7 +95,7 @@ def shown_steps(part: Any, begun: Mapping[int, Any]) -> tuple[StepView, ...]:
     if part.status is Status.FAILED and reason_at is not None:
         statuses[reason_at] = Status.FAILED
     return tuple(
-        _step_view(i, step, statuses[i], begun.get(i), part.reason if i == reason_at else "")
+        _step_view(i, step, statuses[i], begun.get(i), part if i == reason_at else None)
         for i, step in enumerate(steps)
     )
 
@@ -126,10 +126,14 @@ def _reason_index(part: Any, statuses: Sequence[Status]) -> int | None:
     return len(statuses) - 1
 
 
-def _step_view(index: int, step: Step, status: Status, row: Any, reason: str) -> StepView:
+def _step_view(index: int, step: Step, status: Status, row: Any, part: Any) -> StepView:
+    """One step; `part` where its reason is shown, and then its end too if the step has none."""
     log = getattr(row, "log", "") or ""
-    if reason and reason not in log:
-        log = f"{log.rstrip()}\n{reason}".lstrip()
+    ended = row.finished_at if row else None
+    if part and part.reason not in log:
+        log = f"{log.rstrip()}\n{part.reason}".lstrip()
+    if part and status is Status.FAILED:
+        ended = ended or part.finished_at
     return StepView(
         index=index,
         key=step.key,
@@ -137,5 +141,5 @@ def _step_view(index: int, step: Step, status: Status, row: Any, reason: str) ->
         status=status,
         log=log,
         started_at=row.started_at if row else None,
-        finished_at=row.finished_at if row else None,
+        finished_at=ended,
     )

@@ -3,20 +3,19 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, case, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.domain.errors import HostNotFound, TaskNotFound
+from app.domain.errors import InstanceNotFound, TaskNotFound
 from app.domain.states import Status
 from app.jobs.context import Context
+from app.jobs.instances import stored_names
 from app.jobs.job_queries import get_task_ids, hosts_at, window
 from app.jobs.step_queries import part_views
 from app.jobs.views import JobView, Page, PartView, TargetFilter, TargetView
 from app.models.base import chunks, reading
-from app.models.fleet import Business, Host, Zone
+from app.models.fleet import Business, Zone
 from app.models.work import Subscription, Target
-
-MAX_DIGITS = 19  # of an id that a database can hold
 
 
 def list_targets(
@@ -49,15 +48,15 @@ def count_targets(ctx: Context, job: JobView, wanted: TargetFilter) -> dict[Stat
 def get_target(
     ctx: Context, job: JobView, instance_id: str, task_ids: Collection[int] = ()
 ) -> TargetView:
-    """The newest record of one instance, with its logs; HostNotFound when the job has no such."""
+    """The newest record of one instance, with its logs; InstanceNotFound when there is none."""
     with reading(ctx.engine) as session:
-        stored = _stored_ids(session, job.id, [instance_id])[instance_id]
+        stored = stored_names(session, job.id, [instance_id])[instance_id]
         query = select(Target.id).where(Target.job_id == job.id, Target.instance_id == stored)
         if task_ids:
             query = query.where(Target.task_id.in_(list(task_ids)))
         target_id = session.scalar(query.order_by(Target.id.desc()).limit(1))
         if target_id is None:
-            raise HostNotFound(
+            raise InstanceNotFound(
                 f"Job {job.id} has no instance {instance_id}.", instance_id=instance_id
             )
         return next(
@@ -94,7 +93,7 @@ def resolve_instances(ctx: Context, job_id: int, instance_ids: Sequence[str]) ->
     if not instance_ids:
         return ()
     with reading(ctx.engine) as session:
-        stored = _stored_ids(session, job_id, instance_ids)
+        stored = stored_names(session, job_id, instance_ids)
     return tuple(dict.fromkeys(stored[asked] for asked in instance_ids))
 
 
@@ -103,57 +102,30 @@ def _chosen(session: Session, job_id: int, wanted: TargetFilter) -> Select[int]:
     if wanted.task_ids is None:
         query = query.where(Target.is_current)
     else:
-        query = query.where(Target.task_id.in_(sorted(wanted.task_ids)))
+        of_tasks = Target.task_id.in_(sorted(wanted.task_ids))
+        if len(wanted.task_ids) > 1:  # a task has each instance once, several may have it again
+            newest = select(func.max(Target.id)).where(Target.job_id == job_id, of_tasks)
+            of_tasks = Target.id.in_(newest.group_by(Target.instance_id))
+        query = query.where(of_tasks)
     if wanted.statuses is not None:
         query = query.where(Target.status.in_(wanted.statuses))
     if wanted.instance_ids is not None:
-        stored = _stored_ids(session, job_id, wanted.instance_ids)
+        stored = stored_names(session, job_id, wanted.instance_ids)
         query = query.where(Target.instance_id.in_(set(stored.values())))
     if wanted.excluded_ids:
-        stored = _stored_ids(session, job_id, wanted.excluded_ids)
+        stored = stored_names(session, job_id, wanted.excluded_ids)
         query = query.where(Target.instance_id.not_in(set(stored.values())))
     if wanted.addresses is not None:
-        query = query.where(Target.host_id.in_(hosts_at(wanted.addresses)))
+        query = query.where(_is_at(wanted.addresses))
     return query
 
 
-def _stored_ids(session: Session, job_id: int, asked: Iterable[str]) -> dict[str, str]:
-    """Under which name each asked instance is stored; a name that fits nothing stays as it is."""
-    names = list(dict.fromkeys(asked))
-    stored = {name: name for name in names}
-    known = set[str]()
-    for some in chunks(names):
-        query = select(Target.instance_id).where(
-            Target.job_id == job_id, Target.instance_id.in_(some)
-        )
-        known.update(session.scalars(query))
-    by_host = _hosts_meant(session, [name for name in names if name not in known])
-    for some in chunks(set(by_host.values())):
-        pairs = select(Target.host_id, Target.instance_id).where(
-            Target.job_id == job_id, Target.host_id.in_(some)
-        )
-        found = dict(session.execute(pairs).all())
-        stored |= {name: found[host] for name, host in by_host.items() if host in found}
-    return stored
-
-
-def _hosts_meant(session: Session, names: Iterable[str]) -> dict[str, int]:
-    """The host each of these names means, where it can be told."""
-    meant, at = {}, {}
-    for name in names:
-        ident = name.rpartition("|")[2]
-        address, _, zone = ident.removesuffix("-0").rpartition("-")
-        if ident.isdecimal() and len(ident) < MAX_DIGITS:
-            meant[name] = int(ident)
-        elif ident.count("-") == 2 and zone.isdecimal() and len(zone) < MAX_DIGITS:
-            at[int(zone), address] = name
-    for some in chunks({address for _, address in at}):
-        query = select(Host.id, Host.zone_id, Host.inner_ip, Host.inner_ipv6).where(
-            or_(Host.inner_ip.in_(some), Host.inner_ipv6.in_(some))
-        )
-        for host_id, zone_id, *addresses in session.execute(query):
-            meant |= {at[zone_id, a]: host_id for a in addresses if a and (zone_id, a) in at}
-    return meant
+def _is_at(addresses: Collection[str]) -> ColumnElement[bool]:
+    """Whether the host has one of these addresses now, or had when the job was made."""
+    then = (Target.snapshot[name].as_string() for name in ("inner_ip", "inner_ipv6"))
+    return or_(
+        Target.host_id.in_(hosts_at(addresses)), *(place.in_(sorted(addresses)) for place in then)
+    )
 
 
 def _target_views(

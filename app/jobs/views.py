@@ -144,7 +144,7 @@ class TargetFilter:
     instance_ids: frozenset[str] | None = None
     excluded_ids: frozenset[str] | None = None
     addresses: frozenset[str] | None = None
-    task_ids: frozenset[int] | None = None  # these tasks, current or not
+    task_ids: frozenset[int] | None = None  # the newest of each instance in these, current or not
     failed_first: bool = True
     skip: int = 0
     take: int | None = 10

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -100,6 +101,7 @@ class APart:
     job_type: str
     status: Status
     reason: str
+    finished_at: datetime | None = None
 
 
 @dataclass(frozen=True)

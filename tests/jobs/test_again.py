@@ -235,10 +235,11 @@ def test_a_job_type_in_another_ones_place_needs_a_package(ctx: Context) -> None:
 
 def test_a_manual_install_that_failed_waits_for_a_new_command(ctx: Context) -> None:
     job_id = submit(ctx, [a_host(0)], "MANUAL_INSTALL_AGENT")
+    stored = "host|instance|host|1"
     for again in (
         lambda: retry_task(ctx, 1, "ada"),
         lambda: retry_subtask(ctx, 1, 1, "ada"),
-        lambda: retry_step(ctx, job_id=job_id, instance_id="1"),
+        lambda: retry_step(ctx, job_id=job_id, instance_id=stored),
     ):
         ticket = manual_ticket(ctx, job_id, 1)
         assert ticket

@@ -188,10 +188,8 @@ def changing_job(call: Call, job_id: int) -> JobView:
 
 def retried_node(call: Call, job: JobView, instance_id: str) -> dict[str, str]:
     """Run the failed step of one instance again, and name it."""
-    index, key = retry_step(call.ctx, job_id=job.id, instance_id=instance_id)
-    steps = CATALOGUE[job.job_type].steps
-    title = next((step.title for step in steps if step.key == key), None)
-    name = title.in_language(call.language) if title else key
+    index, step = retry_step(call.ctx, job_id=job.id, instance_id=instance_id)
+    name = step.title.in_language(call.language)
     return {"retry_node_id": str(index), "retry_node_name": name}
 
 

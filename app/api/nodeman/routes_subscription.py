@@ -1,6 +1,7 @@
 """subscription/…: the declarative side of a job (contracts/nodeman.md §2.10, §2.11)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from marshmallow import fields, post_load
@@ -159,7 +160,9 @@ def task_result(call: Call, asked: dict[str, Any]) -> Any:
     return {
         "total": page.total,
         "list": newest_first,
-        "status_counter": _counter(count_targets(call.ctx, job, wanted)),
+        "status_counter": _counter(
+            count_targets(call.ctx, job, replace(wanted, statuses=None, instance_ids=None))
+        ),
     }
 
 

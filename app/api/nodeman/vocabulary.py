@@ -6,7 +6,7 @@ from typing import Any
 
 from app.api.auth import NoCredentials
 from app.domain import errors
-from app.domain.catalogue import CATALOGUE, Title, get_job_type
+from app.domain.catalogue import CATALOGUE, NodeKind, Title
 from app.domain.commands import FilteredHost
 from app.domain.states import JobStatus, Status
 from app.hosts.update import AddressTaken, NotYourHost
@@ -100,13 +100,15 @@ def operation_title(name: str, language: str) -> str:
 
 def job_meta(name: str, language: str) -> dict[str, Any]:
     """How the task history groups a job."""
-    job_type = get_job_type(name)
+    node, operation = NodeKind.AGENT.value, name  # of a job type we no longer have
+    if job_type := CATALOGUE.get(name):
+        node, operation = job_type.node.value, job_type.operation
     return {
         "type": "AGENT",
-        "step_type": job_type.node.value,
-        "op_type": job_type.operation,
-        "op_type_display": operation_title(job_type.operation, language),
-        "step_type_display": NODE_TITLE[job_type.node.value],
+        "step_type": node,
+        "op_type": operation,
+        "op_type_display": operation_title(operation, language),
+        "step_type_display": NODE_TITLE[node],
     }
 
 
@@ -171,6 +173,7 @@ ERRORS: Mapping[type[errors.HostlerError], tuple[int | str, Data]] = {
     errors.NotFound: (PLATFORM + 404, _nothing),
     errors.JobNotFound: (PLATFORM + 1012, _nothing),
     errors.HostNotFound: (PLATFORM + 1010, _nothing),
+    errors.InstanceNotFound: (PLATFORM + 7, _nothing),
     errors.ZoneNotFound: (PLATFORM + 1001, _nothing),
     errors.AccessPointNotFound: (PLATFORM + 1007, _nothing),
     errors.InstallChannelNotFound: (PLATFORM + 1037, _nothing),
