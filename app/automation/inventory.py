@@ -14,6 +14,8 @@ from typing import Any
 
 import jinja2
 
+from app.domain.accounts import account_problem
+
 TEMPLATES = Path(__file__).resolve().parents[2] / "inventory_templates"
 PROGRAMS = Path(__file__).parent
 
@@ -328,10 +330,8 @@ def checked_address(address: str) -> str:
 
 def _checked_account(account: str) -> str:
     """The account, if ssh's configuration can carry it."""
-    if not account or not account.isprintable() or '"' in account or "\\" in account:
-        raise ValueError(
-            f"{account!r} cannot be an account: quotes and control characters do not work."
-        )
+    if problem := account_problem(account):
+        raise ValueError(problem)
     return account
 
 

@@ -16,6 +16,7 @@ from app.access.credentials import LoginChoice, usable_logins
 from app.access.standing import standing_public_key
 from app.automation.inventory import Login, Machine
 from app.automation.runner import Play
+from app.domain.accounts import account_problem
 from app.domain.catalogue import Effect
 from app.domain.states import Direction
 from app.jobs import undo
@@ -56,7 +57,9 @@ def prepare_run(ctx: Context, claim: Claim) -> Prepared:
     """Everything this attempt needs, read in one transaction."""
     with transaction(ctx.engine) as session:
         entries = _entries(session, claim)
-        logins = _logins(ctx, session, claim, entries)
+        known = _logins(ctx, session, claim, entries)
+        refused = {h: why for h, login in known.items() if (why := _refusal(login))}
+        logins = {h: login for h, login in known.items() if h not in refused}
         values = _Values(ctx, session, claim)
         machines, standing = [], {}
         for entry in entries:
@@ -69,7 +72,7 @@ def prepare_run(ctx: Context, claim: Claim) -> Prepared:
             play=_play(ctx, claim, machines, limit, values) if limit else None,
             secrets=tuple(_secrets(logins.values())),
             standing=standing if _grants(claim) else {},
-            without_login={h: NO_LOGIN for h in claim.parts if h not in limit},
+            without_login={h: refused.get(h, NO_LOGIN) for h in claim.parts if h not in limit},
         )
 
 
@@ -101,6 +104,12 @@ def _logins(
     return usable_logins(
         session, ctx.vault, ids, now(), standing=standing_logins(ctx, hosts), needed=ids
     )
+
+
+def _refusal(login: LoginChoice) -> str | None:
+    """Why nobody can log in with it: told of one host, instead of ending the run of all."""
+    problem = account_problem(login.account)
+    return problem and f"{problem}; retry with another account"
 
 
 def _secrets(logins: Iterable[LoginChoice]) -> Iterable[str]:

@@ -12,6 +12,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
 from app.api.dialect import language
 from app.api.nodeman import vocabulary
+from app.domain.accounts import account_problem
 from app.domain.errors import InvalidRequest
 
 LARGEST_STORED = 2**31 - 1
@@ -97,6 +98,20 @@ class Name(Text):
         if value == "":
             raise ValidationError("is empty; name one")
         return super()._deserialize(value, attr, data, **more)
+
+
+class Account(Text):
+    """Whom to log in as; empty means it was left out."""
+
+    def __init__(self, **more: Any) -> None:
+        metadata = {"description": 'printable characters except " and \\'}
+        super().__init__(most=255, metadata=metadata, **more)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> Any:
+        account = super()._deserialize(value, attr, data, **more)
+        if account and (problem := account_problem(account)):
+            raise ValidationError(problem)
+        return account or None
 
 
 class Secret(Text):

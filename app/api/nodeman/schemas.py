@@ -9,6 +9,7 @@ from app.access.credentials import MAX_DAYS
 from app.api.nodeman import vocabulary
 from app.api.nodeman.fields import (
     MOST_VALUES,
+    Account,
     Anything,
     Asked,
     Id,
@@ -49,7 +50,7 @@ class LoginFields(Asked):
     """How to log in on a host."""
 
     auth_type = Word(AUTH_TYPES)
-    account = Text(most=255)
+    account = Account()
     port = Whole(least=1, most=65535)
     password = Secret()
     key = Secret()

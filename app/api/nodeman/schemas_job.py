@@ -7,6 +7,7 @@ from marshmallow import ValidationError, fields, post_load
 
 from app.api.nodeman import vocabulary
 from app.api.nodeman.fields import (
+    Account,
     Asked,
     Flag,
     Id,
@@ -135,7 +136,7 @@ class NewLogin(LoginFields):
 
     bk_host_id = Id(attribute="host_id", required=True)
     auth_type = Word(AUTH_TYPES, required=True)
-    account = Text(most=255, required=True)
+    account = Account(required=True)
     port = Whole(least=1, most=65535, required=True)
 
 

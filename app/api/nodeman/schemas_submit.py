@@ -226,7 +226,7 @@ def _host(row: Mapping[str, Any], job_type: JobType) -> HostSpec:
         addressing="dynamic" if row.get("addressing") in ("dynamic", "1") else "static",
         is_manual=bool(row.get("is_manual")),
         port=row.get("port"),
-        account=row.get("account") or None,
+        account=row.get("account"),
         auth_type=AuthType(row["auth_type"]) if row.get("auth_type") else None,
         login=login_of(row),
         values={name: row[name] for name in VALUES if name in row and name in job_type.variables},

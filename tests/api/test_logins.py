@@ -1,0 +1,68 @@
+"""Logins as callers send them: which are refused, and what becomes of the others."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from app.jobs.context import Context
+from app.models.base import reading
+from app.models.fleet import Host
+from tests.api.conftest import Call, a_call, a_row
+from tests.api.given import play
+
+REFUSED = ["auth", "wrong password"]
+FIRST = "host|instance|host|1"
+
+# --- Accounts no login can have
+
+
+@pytest.mark.parametrize("account", ['ro"ot', "DOMAIN\\admin", "ro\not", "ro\x7fot"])
+def test_an_account_that_cannot_be_carried_is_refused_by_name(
+    ctx: Context, call: Call, account: str
+) -> None:
+    said = call("/api/job/install/", a_call(a_row(1), a_row(2, account=account), a_row(3)))
+
+    assert said["code"] == 3800001
+    (problem,) = said["errors"]["hosts"]["1"]["account"]
+    assert problem.endswith(' cannot be an account; it takes printable characters except " and \\')
+    assert _hosts(ctx) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/host/update_single/", {"bk_host_id": 1, "account": 'ro"ot'}),
+        ("/api/job/1/retry/", {"hosts": [a_row(bk_host_id=1, account='ro"ot')]}),
+        (
+            "/backend/api/subscription/retry/",
+            {"subscription_id": 1, "hosts": [a_row(bk_host_id=1, account='ro"ot')]},
+        ),
+    ],
+)
+def test_such_an_account_is_refused_wherever_one_is_sent(
+    ctx: Context, call: Call, path: str, body: dict[str, Any]
+) -> None:
+    installed(ctx, call, REFUSED)
+
+    said = call(path, body)
+
+    assert said["code"] == 3800001
+    assert "account" in said["message"]
+
+
+def test_an_empty_account_was_left_out(call: Call) -> None:
+    said = call("/api/job/install/", a_call(a_row(1, account="")))
+
+    assert said["errors"] == {"hosts": {"0": {"account": ["is missing"]}}}
+
+
+def installed(ctx: Context, call: Call, outcome: Any = "ok", **more: Any) -> None:
+    """Host 1, after a job that played so on it."""
+    assert call("/api/job/install/", a_call(a_row(0, **more)))["result"]
+    play(ctx, {"10.1.0.1": outcome})
+
+
+def _hosts(ctx: Context) -> int:
+    with reading(ctx.engine) as session:
+        return session.scalar(select(func.count()).select_from(Host)) or 0
