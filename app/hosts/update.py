@@ -19,7 +19,7 @@ from app.domain.errors import (
     InstallChannelNotFound,
     InvalidRequest,
 )
-from app.models.base import now
+from app.models.base import chunks, now
 from app.models.fleet import AccessPoint, Host, InstallChannel
 
 EDITABLE = frozenset(
@@ -79,6 +79,15 @@ def update_host(session: Session, vault: Vault, edit: HostEdit) -> Host:
         store_credentials(session, vault, [_credential(host.id, edit.login)], now())
     session.flush()
     return host
+
+
+def note_logins(session: Session, logins: Mapping[int, LoginSpec]) -> None:
+    """Let the rows of these hosts say how they are logged in to from now on."""
+    for some in chunks(logins):
+        for host in session.scalars(select(Host).where(Host.id.in_(some))):
+            login = logins[host.id]
+            host.account, host.port = login.account, login.port
+            host.auth_type = login.auth_type.value
 
 
 def _check(session: Session, host: Host, changes: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from app.domain.graph import ABORTED, subtask_capability, task_capability
 from app.domain.rollout import Rollout, parse_rollout
 from app.domain.selection import Candidate, Selection, choose_retry
 from app.domain.states import Direction, Operation, Status, Undo
+from app.hosts.update import note_logins
 from app.jobs.context import Context
 from app.jobs.enlist import Hosted, standing_logins
 from app.jobs.find import failed_parts, find_job, require, take_subtask, take_task
@@ -43,6 +44,7 @@ def retry_job(ctx: Context, command: RetryJob) -> int:
         targets = session.scalars(_by_ids([c.target_id for c in chosen.chosen])).all()
         _check_whose(command, targets)
         store_logins(ctx, session, job.id, list(command.logins.items()))
+        note_logins(session, command.logins)
         session.flush()
         rollout = _rollout_of(session, targets[-1].task_id)
         stages = choose_stages(session, job, command, [t.host_id for t in targets], rollout)

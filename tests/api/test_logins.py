@@ -66,3 +66,30 @@ def installed(ctx: Context, call: Call, outcome: Any = "ok", **more: Any) -> Non
 def _hosts(ctx: Context) -> int:
     with reading(ctx.engine) as session:
         return session.scalar(select(func.count()).select_from(Host)) or 0
+
+
+# --- A login that comes with a retry
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/api/job/1/retry/", {}), ("/backend/api/subscription/retry/", {"subscription_id": 1})],
+)
+def test_the_login_of_a_retry_is_from_then_on_the_hosts(
+    ctx: Context, call: Call, path: str, body: dict[str, Any]
+) -> None:
+    installed(ctx, call, REFUSED)
+
+    by_key = {"auth_type": "KEY", "account": "ops", "port": 2222, "key": "KEY"}
+    assert call(path, {**body, "hosts": [{"bk_host_id": 1, **by_key}]})["result"]
+
+    assert _login(call) == {"auth_type": "KEY", "account": "ops", "port": 2222}
+    play(ctx, {"10.1.0.1": "ok"})
+    again = a_row(0, auth_type="KEY", account="ops", port=2222, password="")
+    assert call("/api/job/install/", a_call(again, job_type="REINSTALL_AGENT"))["result"]
+
+
+def _login(call: Call) -> dict[str, Any]:
+    """What is shown of how to log in on host 1."""
+    (row,) = call("/api/host/search/", {"bk_host_id": [1]})["data"]["list"]
+    return {name: row["identity_info"][name] for name in ("auth_type", "account", "port")}
