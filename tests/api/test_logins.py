@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from app.access.credentials import LoginChoice, usable_logins
 from app.jobs.context import Context
-from app.models.base import reading
+from app.models.base import now, reading
 from app.models.fleet import Host
 from tests.api.conftest import Call, a_call, a_row
 from tests.api.given import play
@@ -93,3 +94,55 @@ def _login(call: Call) -> dict[str, Any]:
     """What is shown of how to log in on host 1."""
     (row,) = call("/api/host/search/", {"bk_host_id": [1]})["data"]["list"]
     return {name: row["identity_info"][name] for name in ("auth_type", "account", "port")}
+
+
+# --- A host that is edited
+
+
+@pytest.mark.parametrize("empty", [{"port": ""}, {"account": ""}, {"auth_type": ""}])
+def test_what_is_left_empty_stays_when_a_new_password_comes(
+    ctx: Context, call: Call, empty: dict[str, Any]
+) -> None:
+    installed(ctx, call, account="ops", port=2222)
+
+    assert call("/api/host/update_single/", {"bk_host_id": 1, **empty, "password": "new"})["result"]
+
+    assert _login(call) == {"auth_type": "PASSWORD", "account": "ops", "port": 2222}
+    used = _used(ctx)
+    assert (used.account, used.port, used.password) == ("ops", 2222, "new")
+
+
+@pytest.mark.parametrize(
+    ("sent", "missing"),
+    [
+        ({"auth_type": "KEY", "password": "new"}, "key"),
+        ({"auth_type": "KEY"}, "key"),
+        ({"auth_type": "PASSWORD", "key": "KEY"}, "password"),
+    ],
+)
+def test_half_a_login_is_refused_by_what_it_lacks_and_nothing_changes(
+    ctx: Context, call: Call, sent: dict[str, Any], missing: str
+) -> None:
+    installed(ctx, call)
+
+    said = call("/api/host/update_single/", {"bk_host_id": 1, "port": 2222, **sent})
+
+    assert said["code"] == 3800001
+    assert said["errors"] == {missing: ["is missing"]}
+    assert _login(call) == {"auth_type": "PASSWORD", "account": "root", "port": 22}
+    assert _used(ctx).password == "correct horse"
+
+
+def test_a_key_in_place_of_a_password_needs_no_more_than_itself(ctx: Context, call: Call) -> None:
+    installed(ctx, call)
+
+    assert call("/api/host/update_single/", {"bk_host_id": 1, "key": "KEY"})["result"]
+
+    assert _login(call)["auth_type"] == "KEY"
+    assert _used(ctx).private_key == "KEY"
+
+
+def _used(ctx: Context) -> LoginChoice:
+    """How host 1 would be entered now."""
+    with reading(ctx.engine) as session:
+        return usable_logins(session, ctx.vault, [1], now())[1]

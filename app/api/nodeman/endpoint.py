@@ -134,8 +134,12 @@ def load(schema: Schema, given: Mapping[str, Any]) -> Any:
     try:
         return schema.load({k: v for k, v in given.items() if v is not None})
     except ValidationError as error:
-        found = error.normalized_messages()  # type: ignore[no-untyped-call]
-        raise InvalidRequest(_sentence(found), errors=_plain(found)) from None
+        raise refusal(error.normalized_messages()) from None  # type: ignore[no-untyped-call]
+
+
+def refusal(problems: Mapping[str, Any]) -> InvalidRequest:
+    """What is wrong with a request, by field, as an error to raise."""
+    return InvalidRequest(_sentence(problems), errors=_plain(problems))
 
 
 def _sentence(messages: Mapping[Any, Any]) -> str:

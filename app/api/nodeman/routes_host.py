@@ -12,7 +12,7 @@ from app.access.credentials import login_facts
 from app.api.auth import Call
 from app.api.nodeman import answers_host as answers
 from app.api.nodeman import vocabulary
-from app.api.nodeman.endpoint import Endpoints
+from app.api.nodeman.endpoint import Endpoints, refusal
 from app.api.nodeman.fields import (
     Asked,
     Flag,
@@ -34,8 +34,10 @@ from app.api.nodeman.schemas import (
     Selecting,
     host_filter,
     login_of,
+    login_problems,
     window,
 )
+from app.domain.commands import LoginSpec
 from app.domain.errors import InvalidRequest
 from app.hosts.forget import forget_hosts
 from app.hosts.search import (
@@ -203,14 +205,28 @@ def _edit(asked: Mapping[str, Any], known: Mapping[str, Any]) -> HostEdit:
     changes |= {name: asked[name] for name in PLAIN if asked.get(name) is not None}
     if changes.get("install_channel_id") == AUTOMATIC:
         changes["install_channel_id"] = None  # no channel is chosen by address yet
-    if "auth_type" not in changes and (asked.get("password") or asked.get("key")):
-        changes["auth_type"] = "PASSWORD" if asked.get("password") else "KEY"
+    login = _login(asked, known)
+    if login:
+        changes["auth_type"] = login.auth_type.value
     return HostEdit(
         host_id=asked["bk_host_id"],
         changes=changes,
         values={name: asked[name] for name in VALUES if asked.get(name) is not None},
-        login=login_of({**known, **asked, **changes}),
+        login=login,
     )
+
+
+def _login(asked: Mapping[str, Any], known: Mapping[str, Any]) -> LoginSpec | None:
+    """The new login, whole with what is known; a part that cannot be made one is refused."""
+    row = {**known, **{name: value for name, value in asked.items() if value is not None}}
+    sent = [name for name in ("password", "key") if asked.get(name)]
+    if sent and not asked.get("auth_type"):
+        row["auth_type"] = sent[0].upper()
+    if not sent and row["auth_type"] == known["auth_type"]:
+        return None
+    if problems := login_problems(row, is_required=True):
+        raise refusal(problems)
+    return login_of(row)
 
 
 def _removed(call: Call, asked: Mapping[str, Any]) -> HostFilter:
