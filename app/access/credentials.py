@@ -55,6 +55,14 @@ class StandingLogin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where else a login is to be used; what was not said stays."""
+
+    account: str | None = None
+    port: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoginChoice:
     """How to get onto a host now; no port means the host's own."""
 
@@ -121,6 +129,34 @@ def usable_logins(
     return logins | _choices(vault, _newest(session, late, Credential.wiped_at.is_(None)))
 
 
+def move_logins(
+    session: Session,
+    vault: Vault,
+    places: Mapping[int, Place],
+    now: datetime,
+    *,
+    standing: Mapping[int, StandingLogin] | None = None,
+) -> int:
+    """Keep the login that would be used on each host once more, for that place, until the same end.
+
+    A host that has none, or is entered with Hostler's own key, has nothing to move.
+    """
+    logins = usable_logins(session, vault, places, now, standing=standing)
+    moved = {
+        login.credential_id: login
+        for host_id, login in logins.items()
+        if login.credential_id and not _is_there(login, places[host_id])
+    }
+    rows = [
+        row
+        for some in chunks(moved, CHUNK)
+        for row in session.scalars(select(Credential).where(Credential.id.in_(some)))
+    ]
+    values = [_moved(vault, row, moved[row.id], places[row.host_id], now) for row in rows]
+    insert_rows(session, Credential, values)
+    return len(values)
+
+
 def login_facts(session: Session, host_ids: Iterable[int], now: datetime) -> dict[int, LoginFacts]:
     """The newest login of each host that ever had one, without its secret."""
     newest = _newest(session, host_ids, true())
@@ -173,6 +209,25 @@ def _row(vault: Vault, new: NewCredential, now: datetime) -> dict[str, object]:
         "created_at": now,
         "expires_at": expiry(new.retention, now, new.job_id),
     }
+
+
+def _is_there(login: LoginChoice, place: Place) -> bool:
+    return place.account in (None, login.account) and place.port in (None, login.port)
+
+
+def _moved(
+    vault: Vault, row: Credential, login: LoginChoice, place: Place, now: datetime
+) -> dict[str, object]:
+    new = NewCredential(
+        host_id=row.host_id,
+        kind="key" if login.private_key else "password",
+        account=place.account or row.account,
+        port=place.port or row.port,
+        secret=login.private_key or login.password or "",
+        retention=row.retention,
+        job_id=row.job_id,
+    )
+    return _row(vault, new, now) | {"expires_at": row.expires_at}
 
 
 def _bytes(new: NewCredential) -> bytes:

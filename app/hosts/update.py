@@ -8,7 +8,13 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.access.caller import Caller
-from app.access.credentials import NewCredential, store_credentials
+from app.access.credentials import (
+    NewCredential,
+    Place,
+    StandingLogin,
+    move_logins,
+    store_credentials,
+)
 from app.access.vault import Vault
 from app.domain.commands import AuthType, LoginSpec
 from app.domain.errors import (
@@ -66,8 +72,16 @@ def get_own_host(session: Session, caller: Caller, host_id: int) -> Host:
     return host
 
 
-def update_host(session: Session, vault: Vault, edit: HostEdit) -> Host:
-    """Change a host's row, and keep a new login if one came along."""
+def update_host(
+    session: Session,
+    vault: Vault,
+    edit: HostEdit,
+    standing: Mapping[int, StandingLogin] | None = None,
+) -> Host:
+    """Change a host's row, and keep a new login if one came along.
+
+    Without one the login it has is used at another port or account from then on.
+    """
     host = get_host(session, edit.host_id)
     _check(session, host, edit.changes)
     for name, value in edit.changes.items():
@@ -77,6 +91,9 @@ def update_host(session: Session, vault: Vault, edit: HostEdit) -> Host:
         raise InvalidRequest("A host keeps at least one inner address.", field="inner_ip")
     if edit.login:
         store_credentials(session, vault, [_credential(host.id, edit.login)], now())
+    elif said := {"account", "port"} & edit.changes.keys():
+        place = Place(**{name: edit.changes[name] for name in said})
+        move_logins(session, vault, {host.id: place}, now(), standing=standing)
     session.flush()
     return host
 

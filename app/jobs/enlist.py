@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.access.credentials import StandingLogin, usable_logins
+from app.access.credentials import Place, StandingLogin, move_logins, usable_logins
 from app.domain.catalogue import JobType
 from app.domain.commands import FilteredHost, HostSpec, OnBusy, SubmitJob
 from app.domain.errors import (
@@ -57,6 +57,10 @@ class _Pair:
 
     spec: HostSpec
     host: Host | None
+
+    @property
+    def brings_login(self) -> bool:
+        return self.spec.login is not None and self.spec.login.has_secret
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +126,7 @@ def enlist_hosts(ctx: Context, session: Session, job_type: JobType, command: Sub
         _check_free(session, entries.pairs)
     before = [dict(pair.host.values) if pair.host else {} for pair in entries.pairs]
     hosts = _register(session, entries.pairs, zones)
+    _move_logins(ctx, session, entries.pairs)
     return Enlisted(
         hosts=tuple(map(partial(_hosted, job_type), entries.pairs, hosts, before)),
         filtered=tuple(entries.filtered),
@@ -280,7 +285,7 @@ def _check_preconditions(
 def _with_stored_login(
     ctx: Context, session: Session, job_type: JobType, pairs: Sequence[_Pair]
 ) -> set[int]:
-    hosts = [p.host for p in pairs if p.host and not (p.spec.login and p.spec.login.has_secret)]
+    hosts = [p.host for p in pairs if p.host and not p.brings_login]
     if not hosts or has_login not in job_type.preconditions:
         return set()
     return set(
@@ -307,7 +312,7 @@ def standing_logins(ctx: Context, hosts: Iterable[Host]) -> dict[int, StandingLo
 
 def _facts(pair: _Pair, usable: set[int]) -> HostFacts:
     spec, host = pair.spec, pair.host
-    sent = spec.login is not None and spec.login.has_secret
+    sent = pair.brings_login
     changed = host is not None and spec.auth_type and spec.auth_type.value != host.auth_type
     stored = host is not None and host.id in usable and not changed
     return HostFacts(
@@ -445,6 +450,18 @@ def _bring_up_to_date(host: Host, spec: HostSpec) -> None:
     if spec.values:
         host.values = {**host.values, **spec.values}
     host.is_forgotten = False
+
+
+def _move_logins(ctx: Context, session: Session, pairs: Sequence[_Pair]) -> None:
+    """Another port or account without a secret means the login that is known, used there."""
+    moved = [
+        (pair.host, Place(account=pair.spec.account, port=pair.spec.port))
+        for pair in pairs
+        if pair.host and not pair.brings_login and (pair.spec.account or pair.spec.port)
+    ]
+    places = {host.id: place for host, place in moved}
+    standing = standing_logins(ctx, (host for host, _ in moved))
+    move_logins(session, ctx.vault, places, now(), standing=standing)
 
 
 def _hosted(

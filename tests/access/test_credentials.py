@@ -13,10 +13,12 @@ from sqlalchemy.orm import Session
 from app.access.credentials import (
     LoginChoice,
     NewCredential,
+    Place,
     StandingLogin,
     expiry,
     forget_credentials,
     login_facts,
+    move_logins,
     store_credentials,
     usable_logins,
     wipe_after_job,
@@ -187,6 +189,38 @@ def test_a_login_that_was_followed_by_another_steps_back_behind_a_key_that_works
     assert found[1].is_standing
     assert found[2].password == "old"
     assert usable_logins(session, vault, [1], NOW + LATER)[1].password == "wrong"
+
+
+def test_a_moved_login_keeps_its_secret_and_its_end(
+    session: Session, vault: Vault, store: Store
+) -> None:
+    store(login(1, retention=7), login(2, "KEY", kind="key", retention=0, job_id=5), login(3))
+    places = {1: Place(port=2222), 2: Place(account="ops"), 3: Place(account="root", port=22)}
+
+    assert move_logins(session, vault, places, NOW + DAY - LATER) == 2
+
+    found = usable_logins(session, vault, [1, 2, 3], NOW + DAY - LATER)
+    assert (found[1].account, found[1].port, found[1].password) == ("root", 2222, "swordfish")
+    assert (found[2].account, found[2].port, found[2].private_key) == ("ops", 22, "KEY")
+    assert wipe_after_job(session, [1, 2, 3], NOW + DAY) == 2  # as it was sent, and as it moved
+    assert usable_logins(session, vault, [1], NOW + 7 * DAY - LATER)[1].port == 2222
+    assert not usable_logins(session, vault, [1, 2], NOW + 7 * DAY)
+
+
+def test_where_our_own_key_is_used_no_older_login_moves_before_it(
+    session: Session, vault: Vault, store: Store
+) -> None:
+    standing_public_key(session, vault, 0)
+    store(login(1, "wrong", retention=30), login(2, "old", retention=30))
+    store(login(1, "right"), login(2, "new"), at=NOW + LATER)
+    standing = {1: StandingLogin(zone_id=0, account="root")}
+    places = {host_id: Place(port=2222) for host_id in (1, 2, 3)}
+
+    assert move_logins(session, vault, places, NOW + 2 * DAY, standing=standing) == 1
+
+    found = usable_logins(session, vault, [1, 2], NOW + 2 * DAY, standing=standing)
+    assert found[1].is_standing
+    assert (found[2].password, found[2].port) == ("old", 2222)
 
 
 def test_zones_have_keys_of_their_own_and_keep_them(session: Session, vault: Vault) -> None:

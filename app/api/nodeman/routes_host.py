@@ -49,6 +49,7 @@ from app.hosts.search import (
     search_hosts,
 )
 from app.hosts.update import HostEdit, get_own_host, update_host
+from app.jobs.enlist import standing_logins
 from app.jobs.target_queries import latest_targets
 from app.models.base import now, reading, transaction
 
@@ -177,7 +178,8 @@ def update_single(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
     with transaction(call.ctx.engine) as session:
         host = get_own_host(session, call.caller, asked["bk_host_id"])
         known = {"auth_type": host.auth_type, "account": host.account, "port": host.port}
-        update_host(session, call.ctx.vault, _edit(asked, known))
+        standing = standing_logins(call.ctx, [host])
+        update_host(session, call.ctx.vault, _edit(asked, known), standing)
     return {}
 
 
