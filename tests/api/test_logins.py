@@ -182,3 +182,14 @@ def test_a_row_that_says_what_is_known_stores_nothing(ctx: Context, call: Call) 
     assert call("/api/host/update_single/", {"bk_host_id": 1, "port": 22})["result"]
 
     assert _used(ctx) == before
+
+
+# --- Settings beside the login
+
+
+def test_a_setting_that_is_left_empty_has_its_default(ctx: Context, call: Call) -> None:
+    installed(ctx, call, peer_exchange_switch_for_agent="", bt_speed_limit="")
+
+    (row,) = call("/api/host/search/", {"bk_host_id": [1]})["data"]["list"]
+
+    assert row["extra_data"]["peer_exchange_switch_for_agent"] == 0

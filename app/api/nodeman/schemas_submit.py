@@ -229,7 +229,11 @@ def _host(row: Mapping[str, Any], job_type: JobType) -> HostSpec:
         account=row.get("account"),
         auth_type=AuthType(row["auth_type"]) if row.get("auth_type") else None,
         login=login_of(row),
-        values={name: row[name] for name in VALUES if name in row and name in job_type.variables},
+        values={
+            name: row[name]
+            for name in VALUES
+            if row.get(name) is not None and name in job_type.variables
+        },
     )
 
 
