@@ -150,4 +150,5 @@ class TaskFilter:
 
 
 def prohibits_rollback(job_type: str) -> bool:
+    """Whether what this kind of work does cannot be taken back; one we no longer have cannot."""
     return job_type not in CATALOGUE or CATALOGUE[job_type].prohibits_rollback
