@@ -3,14 +3,19 @@
 Ansible forks a process for each host and task, and each pays anew for the memory it comes to share
 no longer and for what is made once per process: compiled templates, loaded plugins. A crew is one
 such process in which every host has a thread. The threads take turns, because Ansible's own code
-is not made for threads: the turn is handed on only where one waits for a command or sleeps, and
-there nothing is held that another could find half done.
+is not made for threads: the turn is handed on only where one waits for ssh, a local command or
+sleeps, and there nothing is held that another could find half done. Whatever else one waits for,
+the others of its crew wait for too.
 """
 
 import contextlib
 import copy
+import io
 import mmap
+import os
+import signal
 import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -20,6 +25,7 @@ from typing import Any
 from ansible._internal import _task
 from ansible._internal._errors._task_timeout import TaskTimeoutError
 from ansible.errors import AnsibleError
+from ansible.executor.process import worker
 from ansible.executor.process.worker import WorkerProcess
 from ansible.plugins import loader, strategy
 from ansible.plugins.strategy.linear import StrategyModule
@@ -27,7 +33,7 @@ from ansible.plugins.strategy.linear import StrategyModule
 TOGETHER = 10  # hosts of a crew; the first waits until the others' variables are there
 
 _turn = threading.Lock()
-_here = threading.local()  # of a member's thread: `has_turn`, and `limit` while one is set
+_here = threading.local()  # of a thread: `member`, `has_turn`, and `limit` while one is set
 
 
 def form_crews() -> None:
@@ -64,19 +70,22 @@ def form_crews() -> None:
 class Member(WorkerProcess):
     """The worker of one host: a process of its own, or a thread in that of its crew's first."""
 
-    crew: "tuple[Member, ...]" = ()
+    crew: "tuple[Member, ...]" = ()  # known to the first, in its process
     number = 0  # within the crew
     ended: mmap.mmap | None = None  # a byte for each of the crew, shared with its process
 
     def begin(self, crew: "tuple[Member, ...]") -> None:
         """Start the process of this crew, whose first we are."""
-        ended = mmap.mmap(-1, len(crew))
-        for number, member in enumerate(crew):
-            member.crew, member.number, member.ended = crew, number, ended
+        self.crew = crew
         try:
+            ended = mmap.mmap(-1, len(crew))
+            for number, member in enumerate(crew):
+                member.number, member.ended = number, ended
             super().start()
         except OSError as error:  # Ansible would take it for an abort, and wait forever
             raise AnsibleError(f"No process can be started for a task: {error}") from error
+        finally:
+            self.crew = ()  # a circle that nobody would collect here, and a pipe in each of it
         for member in crew[1:]:
             member._popen, member._sentinel = self._popen, self._sentinel
 
@@ -102,16 +111,21 @@ class Member(WorkerProcess):
 
     def _work(self) -> None:
         """Do in a thread what a process of our own would do."""
-        try:
-            with _my_turn():
+        _here.member = self
+        with _my_turn():
+            try:
                 # They are changed by whoever works with them, and would be shared.
-                self._task, self._host = self._task.copy(), copy.copy(self._host)
+                self._task = self._task.copy(exclude_tasks=True)
+                self._host = copy.copy(self._host)
                 with _task.TaskContext(self._task):
                     super()._run()
-            assert self.ended
-            self.ended[self.number] = 1
-        except BaseException:
-            self._hard_exit(traceback.format_exc())
+                _forget_output()
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.killpg(0, signal.SIGTERM)  # what the others of the crew have started
+                self._hard_exit(traceback.format_exc())
+        assert self.ended
+        self.ended[self.number] = 1
 
 
 class _Hiring:
@@ -140,7 +154,7 @@ class _Hiring:
 
     def end_if_waiting(self, worker: Member) -> None:
         """Somebody asks for a free place, and there is none: this one would wait forever."""
-        if worker in self._waiting:
+        if self._is_open and worker in self._waiting:
             self.end()
 
     def end(self) -> None:
@@ -157,6 +171,7 @@ class _Limit:
     """How long a member's task may take; beyond it, the command it waits for is ended."""
 
     def __init__(self, seconds: int) -> None:
+        self.seconds = seconds
         self.is_over = False
         self._command: subprocess.Popen[Any] | None = None
         self._timer = threading.Timer(seconds, self._end)
@@ -166,7 +181,7 @@ class _Limit:
     def watch(self, command: "subprocess.Popen[Any]") -> None:
         self._command = command
         if self.is_over:
-            command.kill()
+            _kill(command)
 
     def lift(self) -> None:
         self._timer.cancel()
@@ -174,7 +189,27 @@ class _Limit:
     def _end(self) -> None:
         self.is_over = True
         if self._command:
-            self._command.kill()
+            _kill(self._command)
+
+
+def _kill(command: "subprocess.Popen[Any]") -> None:
+    """End a command with all it has started: a shell's work holds on to the shell's output."""
+    import psutil  # hardly ever needed, and no run is to wait for it
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if command.poll() is None:
+            family = psutil.Process(command.pid)
+            for process in (*family.children(recursive=True), family):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+
+def _forget_output() -> None:
+    """What one printed is its own; Ansible blames whoever ends next for what it finds."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.StringIO):
+            stream.seek(0)
+            stream.truncate()
 
 
 def _take_turns_at_waiting() -> None:
@@ -202,13 +237,19 @@ def _with_others_at_work(wait: Any) -> Any:
     def wait_without_the_turn(*arguments: Any, **more: Any) -> Any:
         if not getattr(_here, "has_turn", False):
             return wait(*arguments, **more)  # within another wait, or not a member's thread
+        limit: _Limit | None = getattr(_here, "limit", None)
         _turn.release()
         _here.has_turn = False
         try:
-            return wait(*arguments, **more)
+            said = wait(*arguments, **more)
         finally:
+            is_late = limit and limit.is_over  # the wait for the turn is not the host's fault
             _turn.acquire()
             _here.has_turn = True
+            worker.current_worker = _here.member  # whom an answer to a question is for
+            if limit and is_late:
+                raise TaskTimeoutError(limit.seconds)
+        return said
 
     return wait_without_the_turn
 
@@ -234,5 +275,3 @@ def _limited(seconds: int | None) -> Iterator[None]:
     finally:
         _here.limit = None
         limit.lift()
-        if limit.is_over:
-            raise TaskTimeoutError(seconds)

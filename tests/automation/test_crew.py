@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from app.automation.crew import TOGETHER
+from app.automation.events import Event, HostStarted
 from app.automation.processes import RunProcess, parent, processes_in
 from app.automation.runner import PlaybookRun
 from app.domain.states import Cause
 from tests.automation.loopback import Loopback
 from tests.automation.record import PLAYBOOKS, play
-from tests.automation.test_runner import Background, Watcher, a_run, in_full_swing, started
+from tests.automation.test_runner import Background, Watcher, a_run, in_full_swing, local, started
 
 CROWD = range(1, TOGETHER + 4)
 
@@ -70,6 +71,42 @@ def test_a_host_that_takes_too_long_is_given_up_alone(
     cause, reason = verdict.failed[1]
     assert cause is Cause.TIMEOUT
     assert reason.startswith("The host was not done within 5 s")
+
+
+@pytest.mark.slow
+def test_a_command_here_that_takes_too_long_is_ended_with_all_it_started(root: Path) -> None:
+    hurried = replace(play("hang_local", local(1), local(2)), host_timeout=timedelta(seconds=3))
+
+    verdict = PlaybookRun(hurried, root, playbooks=PLAYBOOKS).run(lambda _event: None)
+
+    assert verdict.outcome == "failed"  # it ended by itself, not when the time of the run was over
+    assert {cause for cause, _ in verdict.failed.values()} == {Cause.TIMEOUT}
+
+
+@pytest.mark.slow
+def test_nobody_is_late_who_only_waited_for_another(root: Path) -> None:
+    patient = play("lookup_local", local(1), local(2), local(3), slow="host_3")
+    hurried = replace(patient, host_timeout=timedelta(seconds=2))
+
+    verdict = PlaybookRun(hurried, root, playbooks=PLAYBOOKS).run(lambda _event: None)
+
+    assert verdict.proven_ok == {1, 2, 3}
+
+
+def test_many_tasks_take_no_more_descriptors_than_one(root: Path) -> None:
+    open_at: dict[str, int] = {}
+
+    def count(event: Event) -> None:
+        if isinstance(event, HostStarted) and event.task not in open_at:
+            [folder] = root.iterdir()
+            [playbook] = [p.pid for p in processes_in(folder) if parent(p.pid) == os.getpid()]
+            open_at[event.task] = len(os.listdir(f"/proc/{playbook}/fd"))
+
+    a_run(root, "mixed", *map(local, CROWD), below=5).run(count)
+
+    assert len(open_at) > 3
+    after_the_first = list(open_at.values())[1:]
+    assert max(after_the_first) - min(after_the_first) < len(CROWD)
 
 
 def test_a_crew_that_is_killed_proves_nothing(root: Path, host: Loopback) -> None:
