@@ -17,6 +17,7 @@ T = TypeVar("T")
 Conditions = tuple[tuple[str, tuple[Any, ...]], ...]
 CHUNK = 5000  # values in one IN list
 MOST_WAYS = 100  # values that each cost a condition of their own
+WITHIN_BUSINESS = ("bk_set_ids", "bk_module_ids")
 ID = re.compile(r"^-?[0-9]{1,18}$")
 
 
@@ -223,8 +224,13 @@ def _version(values: tuple[Any, ...]) -> ColumnElement[bool]:
 
 
 def _topology(values: tuple[Any, ...]) -> ColumnElement[bool]:
-    ids = [value.get("bk_biz_id") for value in values if isinstance(value, Mapping)]
-    return Host.business_id.in_(_numbers(tuple(ids)))
+    """Whole businesses; nobody knows which host is in a set or module, so none is."""
+    whole = [
+        value.get("bk_biz_id")
+        for value in values
+        if isinstance(value, Mapping) and not any(value.get(name) for name in WITHIN_BUSINESS)
+    ]
+    return Host.business_id.in_(_numbers(tuple(whole)))
 
 
 def _flag(column: Any) -> Callable[[tuple[Any, ...]], ColumnElement[bool]]:

@@ -14,7 +14,7 @@ from app.api.nodeman.endpoint import Endpoints
 from app.api.nodeman.routes_report import INSTALLER_PATH
 from app.domain.catalogue import CATALOGUE
 from app.domain.commands import HostSpec, RetryJob, RevokeJob, SubmitJob, Submitted
-from app.domain.errors import InvalidRequest
+from app.domain.errors import AllFiltered, InvalidRequest
 from app.hosts.search import HostFilter, businesses_of, find_host_ids
 from app.jobs.cancel import revoke_job
 from app.jobs.job_queries import find_jobs, get_job, get_task_ids
@@ -227,11 +227,14 @@ def _businesses(call: Call, hosts: tuple[HostSpec, ...]) -> set[int]:
 
 
 def _found(call: Call, command: SubmitJob, described: HostFilter) -> tuple[HostSpec, ...]:
-    """The hosts a description means, among those the caller may see."""
+    """The hosts a description means, among those the caller may see; AllFiltered when none."""
     kinds = frozenset({CATALOGUE[command.job_type].node.value})
     wanted = replace(described, visible=call.caller.businesses, node_kinds=kinds)
     with reading(call.ctx.engine) as session:
-        return tuple(HostSpec(host_id=host_id) for host_id in find_host_ids(session, wanted))
+        ids = find_host_ids(session, wanted)
+    if not ids:
+        raise AllFiltered("No host matches, so nothing was started.", field="exclude_hosts")
+    return tuple(HostSpec(host_id=host_id) for host_id in ids)
 
 
 def _host_rows(call: Call, job: JobView, wanted: TargetFilter) -> tuple[list[dict[str, Any]], int]:

@@ -268,18 +268,17 @@ class Operate(Work, Selecting):
 
     @staticmethod
     def _hosts(asked: Mapping[str, Any]) -> list[HostSpec]:
-        named = [
-            name for name in ("bk_host_id", "exclude_hosts", "hosts") if asked[name] is not None
-        ]
-        if "bk_host_id" in named and "exclude_hosts" in named:
+        named = [name for name in ("bk_host_id", "hosts") if asked[name] is not None]
+        is_everything = asked["exclude_hosts"] is not None
+        if named and is_everything:
             raise InvalidRequest(
-                "bk_host_id and exclude_hosts exclude each other.", field="exclude_hosts"
+                f"{named[0]} and exclude_hosts exclude each other.", field="exclude_hosts"
             )
-        if not named:
+        if not named and not is_everything:
             raise InvalidRequest("Send bk_host_id, exclude_hosts or hosts.", field="bk_host_id")
         ids = [HostSpec(host_id=host_id) for host_id in asked["bk_host_id"] or ()]
         specs = ids + [HostSpec(**_known(i, row)) for i, row in enumerate(asked["hosts"] or ())]
-        if not specs and "exclude_hosts" not in named:
+        if named and not specs:
             raise InvalidRequest(f"{named[0]} is empty; name at least one host.", field=named[0])
         return specs
 
