@@ -50,6 +50,12 @@ class Enlisted:
     hosts: tuple[Hosted, ...]
     filtered: tuple[FilteredHost, ...]
 
+    @property
+    def business_ids(self) -> list[int]:
+        """Of all of them, so that whoever may see the job may see every host it shows."""
+        left_out = {host.business_id for host in self.filtered if host.business_id is not None}
+        return sorted(left_out | {host.business_id for host in self.hosts})
+
 
 @dataclass(frozen=True)
 class _Pair:
@@ -193,6 +199,10 @@ def _match(session: Session, job_type: JobType, specs: Sequence[HostSpec], entri
     pairs = []
     for spec in specs:
         hosts = known.meant_by(spec)
+        if named := _others_name(spec, hosts):
+            # those who may not see that business are told only what the request itself says
+            entries.refuse(_Pair(spec, None), f"{named} belongs to another business")
+            continue
         pair = _Pair(spec, hosts[0] if hosts else None)
         if reason := _mismatch(job_type, spec, hosts):
             entries.refuse(pair, reason)
@@ -218,6 +228,18 @@ def _find(session: Session, specs: Sequence[HostSpec]) -> _Known:
     return known
 
 
+def _others_name(spec: HostSpec, hosts: list[Host]) -> str | None:
+    """By which name this row means a host of another business; one forgotten is nobody's."""
+    if not hosts or (len(hosts) == 1 and hosts[0].is_forgotten):
+        return None
+    owner = hosts[0].business_id if spec.business_id is None else spec.business_id
+    other = next((host for host in hosts if host.business_id != owner), None)
+    if other is None:
+        return None
+    shared = {spec.inner_ip, spec.inner_ipv6} & {other.inner_ip, other.inner_ipv6} - {None}
+    return next(iter(shared), f"host {other.id}")
+
+
 def _mismatch(job_type: JobType, spec: HostSpec, hosts: list[Host]) -> str | None:
     if len(hosts) > 1:
         return "its addresses and id belong to different hosts: " + ", ".join(
@@ -233,8 +255,6 @@ def _mismatch(job_type: JobType, spec: HostSpec, hosts: list[Host]) -> str | Non
         )
     if host is None or gone:
         return None
-    if spec.business_id is not None and spec.business_id != host.business_id:
-        return f"{host.label} belongs to business {host.business_id}, not {spec.business_id}"
     if host.node_kind != job_type.node.value:
         return f"{host.label} is a {host.node_kind}; {job_type.name} is for a {job_type.node.value}"
     return None

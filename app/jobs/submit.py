@@ -103,7 +103,7 @@ def _write_job(
     job = Job(
         subscription_id=subscription.id,
         job_type=stages[0].name,
-        business_ids=sorted({hosted.business_id for hosted in enlisted.hosts}),
+        business_ids=enlisted.business_ids,
         created_by=command.created_by,
         on_busy=command.on_busy.value,
         filtered=[asdict(host) for host in enlisted.filtered],
