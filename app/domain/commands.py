@@ -111,8 +111,19 @@ class FilteredHost:
     host_id: int | None = None
     inner_ip: str = ""
     inner_ipv6: str = ""
+    business_name: str = ""
+    zone_name: str = ""
     exception: str = ""
     cause: str = "filtered"
+
+    @property
+    def address(self) -> str:
+        return self.inner_ip or self.inner_ipv6
+
+    @property
+    def is_only_an_id(self) -> bool:
+        """Whether nothing is known of it, and nobody said more than a number."""
+        return not self.address and self.business_id is None
 
 
 @dataclass(frozen=True, kw_only=True)

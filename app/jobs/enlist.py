@@ -25,7 +25,7 @@ from app.hosts.update import check_channels
 from app.jobs.context import Context
 from app.models.base import chunks, now
 from app.models.counter import insert_in_order
-from app.models.fleet import AccessPoint, Business, Host, HostLock, Zone, label_of
+from app.models.fleet import AccessPoint, Business, Host, HostLock, Zone, business_called, label_of
 from app.models.work import Part, Task, instance_id_of, is_unfinished
 from app.packages.choose import choose_packages
 
@@ -91,8 +91,10 @@ class _NewHost:
 
 @dataclass
 class _List:
-    """The list while it is being made."""
+    """The list while it is being made, and the names of the places in it."""
 
+    zones: Mapping[int, Zone]
+    businesses: Mapping[int, str]
     pairs: list[_Pair] = field(default_factory=list)
     filtered: list[FilteredHost] = field(default_factory=list)
 
@@ -101,17 +103,26 @@ class _List:
 
     def refuse(self, pair: _Pair, reason: str, **more: str) -> None:
         spec, host = pair.spec, pair.host
+        business_id = host.business_id if host else spec.business_id
+        zone_id = host.zone_id if host else spec.zone_id
         self.filtered.append(
             FilteredHost(
                 reason=reason,
-                business_id=host.business_id if host else spec.business_id,
-                zone_id=host.zone_id if host else spec.zone_id,
+                business_id=business_id,
+                business_name=self._business_name(business_id),
+                zone_id=zone_id,
+                zone_name=self.zones[zone_id].name if zone_id in self.zones else "",
                 host_id=host.id if host else spec.host_id,
                 inner_ip=(host.inner_ip if host else spec.inner_ip) or "",
                 inner_ipv6=(host.inner_ipv6 if host else spec.inner_ipv6) or "",
                 **more,
             )
         )
+
+    def _business_name(self, business_id: int | None) -> str:
+        if business_id is None:
+            return ""
+        return self.businesses.get(business_id) or business_called(business_id)
 
 
 def enlist_hosts(ctx: Context, session: Session, job_type: JobType, command: SubmitJob) -> Enlisted:
@@ -122,20 +133,24 @@ def enlist_hosts(ctx: Context, session: Session, job_type: JobType, command: Sub
     """
     zones = _check_places(session, command.hosts)
     check_package(session, job_type, command.package_version, command.package_name)
-    entries = _List()
+    businesses = dict(session.execute(select(Business.id, Business.name)).all())
+    entries = _List(zones, businesses)
     _match(session, job_type, command.hosts, entries)
     _check_proxies(job_type, entries)
     without_login = _check_preconditions(ctx, session, job_type, entries)
+    _drop_doubles(entries)
     if not entries.pairs:
         _refuse_all(entries, without_login)
     if command.on_busy is OnBusy.REFUSE:
         _check_free(session, entries.pairs)
+    _record_businesses(session, _named(command.hosts) - businesses.keys())
     before = [dict(pair.host.values) if pair.host else {} for pair in entries.pairs]
     hosts = _register(session, entries.pairs, zones)
     _move_logins(ctx, session, entries.pairs)
     return Enlisted(
         hosts=tuple(map(partial(_hosted, job_type), entries.pairs, hosts, before)),
-        filtered=tuple(entries.filtered),
+        # an id that is no host's is dropped from an operation without a word (§2.3)
+        filtered=tuple(host for host in entries.filtered if not host.is_only_an_id),
     )
 
 
@@ -195,7 +210,6 @@ class _Known:
 
 def _match(session: Session, job_type: JobType, specs: Sequence[HostSpec], entries: _List) -> None:
     known = _find(session, specs)
-    seen: set[object] = set()
     pairs = []
     for spec in specs:
         hosts = known.meant_by(spec)
@@ -207,11 +221,6 @@ def _match(session: Session, job_type: JobType, specs: Sequence[HostSpec], entri
         if reason := _mismatch(job_type, spec, hosts):
             entries.refuse(pair, reason)
             continue
-        names = _names(pair)
-        if seen & names:
-            entries.refuse(pair, f"duplicate: {spec.label} is named more than once in this call")
-            continue
-        seen |= names
         pairs.append(pair)
     entries.keep(pairs)
 
@@ -260,13 +269,6 @@ def _mismatch(job_type: JobType, spec: HostSpec, hosts: list[Host]) -> str | Non
     return None
 
 
-def _names(pair: _Pair) -> set[object]:
-    if pair.host:
-        return {pair.host.id}
-    spec = pair.spec
-    return {(spec.zone_id, address) for address in (spec.inner_ip, spec.inner_ipv6) if address}
-
-
 # --- Whether it may take part -------------------------------------------------------------------
 
 
@@ -300,6 +302,28 @@ def _check_preconditions(
             without_login[facts.label] = reason
     entries.keep(kept)
     return without_login
+
+
+def _drop_doubles(entries: _List) -> None:
+    """Keep the first row for each host, of those that may take part."""
+    seen: set[object] = set()
+    kept = []
+    for pair in entries.pairs:
+        names = _names(pair)
+        if seen & names:
+            label = pair.spec.label
+            entries.refuse(pair, f"duplicate: {label} is named more than once in this call")
+            continue
+        seen |= names
+        kept.append(pair)
+    entries.keep(kept)
+
+
+def _names(pair: _Pair) -> set[object]:
+    if pair.host:
+        return {pair.host.id}
+    spec = pair.spec
+    return {(spec.zone_id, address) for address in (spec.inner_ip, spec.inner_ipv6) if address}
 
 
 def _with_stored_login(
@@ -387,9 +411,6 @@ def _check_free(session: Session, pairs: Sequence[_Pair]) -> None:
 def _register(
     session: Session, pairs: Sequence[_Pair], zones: Mapping[int, Zone]
 ) -> list[Host | _NewHost]:
-    _record_businesses(
-        session, {p.spec.business_id for p in pairs if p.spec.business_id is not None}
-    )
     for pair in pairs:
         if pair.host:
             _bring_up_to_date(pair.host, pair.spec)
@@ -417,9 +438,12 @@ def _insert(session: Session, rows: list[dict[str, Any]]) -> list[_NewHost]:
     ]
 
 
-def _record_businesses(session: Session, ids: set[int]) -> None:
-    known = set(session.scalars(select(Business.id).where(Business.id.in_(ids))))
-    session.add_all(Business(id=new, name=f"business {new}") for new in sorted(ids - known))
+def _named(specs: Iterable[HostSpec]) -> set[int]:
+    return {spec.business_id for spec in specs if spec.business_id is not None}
+
+
+def _record_businesses(session: Session, new: set[int]) -> None:
+    session.add_all(Business(id=each, name=business_called(each)) for each in sorted(new))
     session.flush()
 
 

@@ -25,6 +25,7 @@ from app.jobs.graph_views import (
     TaskView,
     prohibits_rollback,
 )
+from app.jobs.job_queries import business_names
 from app.jobs.rollon import why_it_stops
 from app.jobs.views import Page
 from app.models.access import User
@@ -201,19 +202,13 @@ def _task_views(
             .where(Task.id.in_(some))
         )
         rows |= {row.Task.id: row for row in session.execute(query)}
-    names = _business_names(session, rows.values())
+    names = business_names(session, (row.business_ids for row in rows.values()))
     subtasks = _bare_subtasks(session, list(rows)) if with_subtasks else {}
     return (
         _task_view(rows[task_id], names, tuple(subtasks.get(task_id, ())))
         for task_id in ids
         if task_id in rows
     )
-
-
-def _business_names(session: Session, rows: Iterable[Any]) -> dict[int, str]:
-    wanted = {business for row in rows for business in row.business_ids}
-    query = select(Business.id, Business.name).where(Business.id.in_(wanted))
-    return dict(session.execute(query).all()) if wanted else {}
 
 
 def _task_view(row: Any, names: Mapping[int, str], subtasks: tuple[SubtaskView, ...]) -> TaskView:

@@ -1,6 +1,6 @@
 """Read jobs; nothing here writes, and no wire word appears."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import add
 from typing import Any
@@ -15,7 +15,7 @@ from app.domain.states import Status
 from app.jobs.context import Context
 from app.jobs.views import JobFilter, JobView, Page
 from app.models.base import reading
-from app.models.fleet import Host
+from app.models.fleet import Business, Host
 from app.models.work import Job, Subscription, Target, Task
 
 
@@ -25,7 +25,7 @@ def find_jobs(ctx: Context, wanted: JobFilter) -> Page:
         query = _filter_jobs(session, select(Job), wanted)
         total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
         rows = session.scalars(window(_sort_jobs(query, wanted), wanted.skip, wanted.take))
-        return Page(tuple(_job_view(row) for row in rows), total)
+        return Page(_job_views(session, rows.all()), total)
 
 
 def get_job(ctx: Context, job_id: int) -> JobView:
@@ -34,7 +34,7 @@ def get_job(ctx: Context, job_id: int) -> JobView:
         job = session.get(Job, job_id)
         if job is None:
             raise JobNotFound(f"There is no job {job_id}.", job_id=job_id)
-        return _job_view(job)
+        return _job_views(session, [job])[0]
 
 
 def get_job_of_subscription(ctx: Context, subscription_id: int) -> JobView:
@@ -50,7 +50,7 @@ def get_job_of_subscription(ctx: Context, subscription_id: int) -> JobView:
             raise SubscriptionNotFound(
                 f"There is no subscription {subscription_id}.", subscription_id=subscription_id
             )
-        return _job_view(job)
+        return _job_views(session, [job])[0]
 
 
 def get_task_ids(ctx: Context, job_id: int) -> list[int]:
@@ -59,7 +59,19 @@ def get_task_ids(ctx: Context, job_id: int) -> list[int]:
         return list(session.scalars(select(Task.id).where(Task.job_id == job_id).order_by(Task.id)))
 
 
-def _job_view(job: Job) -> JobView:
+def business_names(session: Session, lists: Iterable[Iterable[int]]) -> dict[int, str]:
+    """What the businesses in these lists are called."""
+    wanted = {business for ids in lists for business in ids}
+    query = select(Business.id, Business.name).where(Business.id.in_(wanted))
+    return dict(session.execute(query).all()) if wanted else {}
+
+
+def _job_views(session: Session, jobs: Sequence[Job]) -> tuple[JobView, ...]:
+    names = business_names(session, (job.business_ids for job in jobs))
+    return tuple(_job_view(job, names) for job in jobs)
+
+
+def _job_view(job: Job, names: Mapping[int, str]) -> JobView:
     counts = {status: int(job.counts.get(status.value, 0)) for status in Status}
     return JobView(
         id=job.id,
@@ -71,6 +83,7 @@ def _job_view(job: Job) -> JobView:
         started_at=job.started_at,
         finished_at=job.finished_at,
         business_ids=tuple(job.business_ids),
+        business_names=tuple(names.get(b, str(b)) for b in job.business_ids),
         counts=counts,
         filtered=tuple(FilteredHost(**host) for host in job.filtered),
         last_seq=job.last_seq,

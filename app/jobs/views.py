@@ -23,6 +23,7 @@ class JobView:
     started_at: datetime | None
     finished_at: datetime | None
     business_ids: tuple[int, ...]
+    business_names: tuple[str, ...]
     counts: Mapping[Status, int]
     filtered: tuple[FilteredHost, ...]
     last_seq: int

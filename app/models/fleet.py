@@ -19,6 +19,11 @@ class Business(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+def business_called(business_id: int) -> str:
+    """What a business is called that nobody has named."""
+    return f"business {business_id}"
+
+
 class AccessPoint(Base):
     """Where hosts fetch packages; the URL `auto` means: from the controller that installs them."""
 

@@ -80,3 +80,46 @@ def test_a_job_is_of_every_business_it_names_also_of_hosts_left_out(
         assert session.scalars(select(Job.business_ids)).all() == [[2, 3], [3], [2, 3]]
     for job_id in (1, 3):
         assert call(f"/api/job/{job_id}/details/", code="scoped")["code"] == "9900403"
+
+
+def test_a_host_left_out_has_the_names_of_its_zone_and_business(call: Call) -> None:
+    call("/api/job/install/", a_call(a_row(0)))
+
+    said = call("/api/job/install/", a_call(a_row(1), a_row(2, os_type="AIX")))["data"]
+    refused = call("/api/job/install/", a_call(a_row(2, os_type="AIX", bk_biz_id=9)))["data"]
+
+    kept, left_out = call(f"/api/job/{said['job_id']}/details/")["data"]["list"]
+    assert left_out["bk_biz_name"] == kept["bk_biz_name"] == "business 2"
+    for row in (left_out, said["ip_filter"][0], refused["ip_filter"][0]):
+        assert row["bk_cloud_name"] == kept["bk_cloud_name"] == "Default Area"
+    assert refused["ip_filter"][0]["bk_biz_name"] == "business 9"
+
+
+def test_the_businesses_of_a_job_are_shown_by_name(call: Call) -> None:
+    call("/api/job/install/", a_call(a_row(0), a_row(1, bk_biz_id=3, os_type="AIX")))
+
+    [listed] = call("/api/job/job_list/")["data"]["list"]
+
+    assert listed["bk_biz_scope"] == [2, 3]
+    assert listed["bk_biz_scope_display"] == ["business 2", "business 3"]
+
+
+def test_an_id_nobody_has_is_dropped_from_an_operation(ctx: Context, call: Call) -> None:
+    call("/api/job/install/", a_call(a_row(0)))
+    play(ctx, {"10.1.0.1": "ok"})
+
+    call("/api/job/operate/", {"job_type": "RESTART_AGENT", "bk_host_id": [1, 99]})
+    nothing_left = call("/api/job/operate/", {"job_type": "RESTART_AGENT", "bk_host_id": [99]})
+
+    details = call("/api/job/2/details/")["data"]
+    assert [row["bk_host_id"] for row in details["list"]] == [1]
+    assert details["ip_filter_list"] == []
+    assert details["statistics"]["ignored_count"] == 0
+    assert [row["bk_host_id"] for row in nothing_left["data"]["ip_filter"]] == [99]
+
+
+def test_an_id_nobody_has_is_named_by_an_install(call: Call) -> None:
+    said = call("/api/job/install/", a_call(a_row(0), a_row(1, inner_ip="", bk_host_id=99)))
+
+    assert [row["msg"] for row in said["data"]["ip_filter"]] == ["there is no host 99"]
+    assert call("/api/job/1/details/")["data"]["ip_filter_list"] == []

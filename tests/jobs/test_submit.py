@@ -92,6 +92,19 @@ def test_a_host_named_twice_takes_part_once(ctx: Context, install: Install) -> N
     assert filtered.inner_ip == "10.9.0.2"
 
 
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_row_that_cannot_take_part_is_no_reason_against_its_double(
+    ctx: Context, install: Install, is_last: bool
+) -> None:
+    rows = [a_host(1), a_host(1, os_type="WINDOWS")]
+
+    submitted = install(rows if is_last else rows[::-1])
+
+    assert len(parts_of(ctx, submitted.job_id)) == 1
+    [filtered] = submitted.filtered
+    assert "WINDOWS" in filtered.reason
+
+
 def test_the_same_address_in_two_families_is_one_host(ctx: Context, install: Install) -> None:
     install([a_host(1, inner_ipv6="fd00::1")])
 

@@ -217,7 +217,7 @@ def job_row(job: JobView, language: str) -> dict[str, Any]:
         "cost_time": seconds(job.created_at, job.finished_at),
         "status": vocabulary.JOB_STATUS[job.status],
         "bk_biz_scope": job.business_ids,
-        "bk_biz_scope_display": [str(business) for business in job.business_ids],
+        "bk_biz_scope_display": list(job.business_names),
         "subscription_id": job.subscription_id,
         "statistics": statistics(job.counts),
         "meta": vocabulary.job_meta(job.job_type, language),
@@ -232,7 +232,7 @@ def job_details(
         **job_row(job, language),
         "job_id": job.id,
         "task_id_list": task_ids,
-        "ip_filter_list": [host.inner_ip or host.inner_ipv6 for host in job.filtered],
+        "ip_filter_list": [host.address for host in job.filtered if host.address],
         "total": total,
         "list": rows,
     }

@@ -216,13 +216,13 @@ def filtered_host(host: FilteredHost) -> dict[str, Any]:
     """A host that was left out, as ip_filter lists it."""
     return {
         "bk_biz_id": host.business_id,
-        "bk_biz_name": "" if host.business_id is None else str(host.business_id),
-        "ip": host.inner_ip or host.inner_ipv6,
+        "bk_biz_name": host.business_name,
+        "ip": host.address,
         "inner_ip": host.inner_ip,
         "inner_ipv6": host.inner_ipv6,
         "bk_host_id": host.host_id,
         "bk_cloud_id": host.zone_id,
-        "bk_cloud_name": "",
+        "bk_cloud_name": host.zone_name,
         "status": STATUS[Status.IGNORED],
         "job_id": "",
         "exception": host.exception,
