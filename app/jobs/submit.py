@@ -1,7 +1,7 @@
 """Submit a job: check it, write it whole, then hand its runs to the queue."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -22,6 +22,7 @@ from app.jobs.report import await_reports
 from app.models.base import again_on_deadlock, now, transaction
 from app.models.counter import insert_in_order, take_turn
 from app.models.work import Job, Subscription, Target, Task
+from app.packages.choose import meant_name
 
 
 @again_on_deadlock
@@ -38,6 +39,8 @@ def submit_job(ctx: Context, command: SubmitJob) -> Submitted:
     with transaction(ctx.engine) as session:
         # two that register the same host: the second finds what the first wrote
         take_turn(session)
+        name = meant_name(session, command.package_name)
+        command = replace(command, package_name=name)
         enlisted = enlist_hosts(ctx, session, job_type, command)
         job, subscription = _write_job(session, stages, command, enlisted)
         task = write_task(

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.models.package import Package
 
 NEWEST = ("", "latest", "stable", "legacy")  # words for "whatever is current"
+PUBLISHED = ("gse_agent", "gse_proxy")  # what clients of the original call its packages
 
 
 def choose_packages(
@@ -24,6 +25,13 @@ def choose_packages(
     for package in sorted(session.scalars(query), key=_preference):
         best[package.cpu] = package
     return [best[cpu] for cpu in sorted(best)]
+
+
+def meant_name(session: Session, name: str | None) -> str | None:
+    """The package a caller means by this name; a published name means any where none has it."""
+    if name not in PUBLISHED:
+        return name
+    return session.scalar(select(Package.name).where(Package.name == name).limit(1))
 
 
 def describe_candidate(package: Package, url: str) -> dict[str, Any]:

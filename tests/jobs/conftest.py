@@ -62,9 +62,9 @@ def ctx(tmp_path: Path, prepared: Path, redis_socket: str) -> Iterator[Context]:
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 
-def a_package(version: str = "1.0.0") -> Package:
+def a_package(version: str = "1.0.0", name: str = "agent") -> Package:
     return Package(
-        name="agent",
+        name=name,
         kind="agent",
         version=version,
         os="LINUX",

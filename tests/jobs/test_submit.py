@@ -30,8 +30,8 @@ from app.models.access import Credential
 from app.models.base import reading, transaction
 from app.models.fleet import Business, Host
 from app.models.package import Package
-from app.models.work import Job, Part, RunPart, Subtask, Target
-from tests.jobs.conftest import a_host, a_login, claim_next, count, parts_of, runs_of
+from app.models.work import Job, Part, RunPart, Subscription, Subtask, Target
+from tests.jobs.conftest import a_host, a_login, a_package, claim_next, count, parts_of, runs_of
 
 Install = Callable[..., Submitted]
 
@@ -276,3 +276,31 @@ def test_a_stage_is_refused_values_it_does_not_take(install: Install) -> None:
 
     with pytest.raises(InvalidRequest, match="RESTART_AGENT takes no bt_speed_limit"):
         install(1, then=then)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("gse_agent", None), ("gse_proxy", None), ("agent", "agent")]
+)
+def test_the_names_of_the_published_packages_mean_whichever_there_is(
+    ctx: Context, install: Install, name: str, meant: str | None
+) -> None:
+    install(1, package_name=name)
+
+    assert package_names(ctx) == [meant]
+
+
+def test_a_package_of_a_published_name_is_meant_by_it(ctx: Context, install: Install) -> None:
+    with transaction(ctx.engine) as session:
+        session.add(a_package("0.5.0", name="gse_agent"))
+
+    install(1, package_name="gse_agent")
+
+    assert package_names(ctx) == ["gse_agent"]
+    with pytest.raises(PackageMissing, match="gse_agent of version 7"):
+        install([a_host(2)], package_name="gse_agent", package_version="7")
+
+
+def package_names(ctx: Context) -> list[str | None]:
+    with reading(ctx.engine) as session:
+        subscriptions = session.scalars(select(Subscription))
+        return [stage["package_name"] for each in subscriptions for stage in each.stages]
