@@ -130,7 +130,7 @@ def _is_form() -> bool:
 
 def _flatten(values: "MultiDict[str, str]") -> dict[str, Any]:
     flat = {name: got if len(got) > 1 else got[0] for name, got in values.lists()}
-    _refuse_unstorable(flat, "the query or form")
+    refuse_unstorable(flat, "the query or form")
     return flat
 
 
@@ -147,7 +147,7 @@ def _json_body() -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InvalidRequest(f"The body must be a JSON object, not {_kind(body)}.")
     if b"\\u" in raw:  # only an escape can bring in what UTF-8 and databases refuse
-        _refuse_unstorable(body, "the body")
+        refuse_unstorable(body, "the body")
     return body
 
 
@@ -160,7 +160,7 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def _refuse_unstorable(value: Any, where: str) -> None:
+def refuse_unstorable(value: Any, where: str) -> None:
     """Refuse NUL characters and half surrogate pairs, with the place named."""
     waiting: list[tuple[str, Any]] = [("", value)]
     while waiting:

@@ -17,7 +17,7 @@ from app.factory import create_app
 from app.jobs.context import Context
 from app.models.base import Base, reading
 from app.models.fleet import Host
-from app.models.work import Job
+from app.models.work import Job, Subscription
 from tests.api.conftest import Call, a_call, a_row, header, read
 from tests.api.given import arrange
 
@@ -282,3 +282,77 @@ def test_as_many_values_as_allowed_are_no_trouble(
     arrange(ctx, {"hosts": 1})
 
     assert call(path, body)["result"]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_word_that_is_a_digit_may_come_as_a_number(ctx: Context, call: Call, number: int) -> None:
+    assert call("/api/job/install/", a_call(a_row(1, bk_addressing=number)))["result"]
+
+    with reading(ctx.engine) as session:
+        assert session.scalars(select(Host.addressing)).all() == [["static", "dynamic"][number]]
+
+
+def test_a_number_that_is_no_word_is_refused_as_it_was_sent(call: Call) -> None:
+    said = call("/api/job/install/", a_call(a_row(1, bk_addressing=2)))
+
+    assert said["errors"]["hosts"]["0"].keys() == {"bk_addressing"}
+    assert "2 is not known" in said["message"]
+
+
+def test_work_we_cannot_do_is_refused_by_the_field_that_asks_for_it(
+    ctx: Context, call: Call
+) -> None:
+    arrange(ctx, {"hosts": 1, "played": {"10.9.0.1": "ok"}})
+    beside = {"is_install_other_agent": True}
+
+    for path, body in (
+        ("/api/job/install/", a_call(**beside)),
+        ("/api/job/operate/", {"job_type": "RESTART_AGENT", "bk_host_id": [1], **beside}),
+    ):
+        assert call(path, body)["errors"].keys() == {"is_install_other_agent"}
+    assert call("/api/job/install/", a_call(is_install_other_agent=False))["result"]
+
+
+@pytest.mark.parametrize("place", ["query_string", "data"])
+def test_an_object_may_be_json_text_in_a_query_or_a_form(
+    ctx: Context, client: FlaskClient, place: str
+) -> None:
+    arrange(ctx, {"hosts": 2})
+    operation = {
+        "job_type": "REINSTALL_AGENT",
+        "bk_host_id": "1",
+        "agent_setup_info": '{"name": "agent", "version": "1.0.0"}',
+        "then": '[{"job_type": "RESTART_AGENT"}]',
+        "rollout": '{"canary": 1}',
+    }
+    for path, texts in (
+        ("/api/job/job_list/", {"sort": '{"head": "total_count", "sort_type": "ASC"}'}),
+        ("/api/host/search/", {"cloud_id_ip": '{"ipv4": true}'}),
+        ("/api/job/operate/", operation),
+    ):
+        said = read(client.post(path, headers=header(), **{place: texts}))
+        assert said["result"], said["message"]
+    with reading(ctx.engine) as session:
+        stages = session.scalars(select(Subscription.stages).order_by(Subscription.id)).all()[-1]
+    assert [stage["job_type"] for stage in stages] == ["REINSTALL_AGENT", "RESTART_AGENT"]
+    assert stages[0]["package_version"] == "1.0.0"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "x"])
+def test_a_text_that_is_no_object_is_left_out_or_refused_by_name(call: Call, text: str) -> None:
+    said = call("/api/job/job_list/", {"sort": text})
+
+    assert said.get("errors", {}).keys() == ({"sort"} if text else set())
+
+
+@pytest.mark.parametrize("half", ["\\u0000", "\\ud800"])
+def test_what_no_database_keeps_is_no_more_welcome_as_json_text(
+    client: FlaskClient, half: str
+) -> None:
+    row = json.dumps(a_row(1)).replace("root", half)
+    form = {"job_type": "INSTALL_AGENT", "hosts": f"[{row}]"}
+
+    said = read(client.post("/api/job/install/", headers=header(), data=form))
+
+    assert said["code"] == 3800001
+    assert "neither is text" in said["message"]

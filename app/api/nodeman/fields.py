@@ -10,7 +10,7 @@ from typing import Any
 from flask import g
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
-from app.api.dialect import language
+from app.api.dialect import language, refuse_unstorable
 from app.api.nodeman import vocabulary
 from app.domain.accounts import account_problem
 from app.domain.errors import InvalidRequest
@@ -138,10 +138,13 @@ class Word(Text):
         metadata = {"enum": list(words), **more.pop("metadata", {})}
         super().__init__(metadata=metadata, **more)
         self.words = frozenset(words)
+        self.numbers = {int(word): word for word in words if word.isdecimal()}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> Any:
         if value == "":
             return None
+        if type(value) is int:
+            value = self.numbers.get(value, value)
         if not isinstance(value, str) or value not in self.words:
             known = ", ".join(sorted(self.words))
             raise ValidationError(f"{_short(value)} is not known; there are: {known}")
@@ -263,8 +266,7 @@ class Rows(fields.Nested):
     def _deserialize(
         self, value: Any, attr: str | None, data: Any, partial: Any = None, **_more: Any
     ) -> Any:
-        if isinstance(value, str) and value.lstrip().startswith("["):
-            value = _json_of(value)
+        value = _from_text(value)
         if not isinstance(value, list):
             raise ValidationError("must be a list of objects")
         wanted = self.schema.load_fields
@@ -297,8 +299,31 @@ class Rows(fields.Nested):
         return loaded
 
 
+class Object(fields.Nested):
+    """An object of a schema, or None; queries and forms send it as JSON text."""
+
+    def __init__(self, nested: type[Schema], **more: Any) -> None:
+        super().__init__(nested, allow_none=True, load_default=None, **more)
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Any, partial: Any = None, **_more: Any
+    ) -> Any:
+        return None if value == "" else super()._deserialize(_from_text(value), attr, data, partial)
+
+
 class Anything(fields.Raw):
     """A value of any shape."""
+
+
+class AnyObject(Anything):
+    """An object of any shape, or None; queries and forms send it as JSON text."""
+
+    def __init__(self, **more: Any) -> None:
+        metadata = {"type": "object", **more.pop("metadata", {})}
+        super().__init__(allow_none=True, load_default=None, metadata=metadata, **more)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_more: Any) -> Any:
+        return None if value == "" else _from_text(value)
 
 
 class Built(fields.Nested):
@@ -372,11 +397,19 @@ def _list_of(text: str) -> list[Any]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _from_text(value: Any) -> Any:
+    is_json = isinstance(value, str) and value.lstrip().startswith(("{", "["))
+    return _json_of(value) if is_json else value
+
+
 def _json_of(text: str) -> Any:
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError):
         raise ValidationError("is not JSON") from None
+    if "\\u" in text:  # an escape brings in what was refused when the text came
+        refuse_unstorable(found, "a JSON text")
+    return found
 
 
 def _short(value: Any) -> str:

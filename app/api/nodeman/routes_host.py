@@ -18,6 +18,7 @@ from app.api.nodeman.fields import (
     Flag,
     Id,
     Many,
+    Object,
     Text,
     Whole,
     Word,
@@ -70,7 +71,7 @@ class Search(Selecting, Paged):
     extra_data = Many(Text(), load_default=None)
     only_ip = Flag()
     return_field = Word(tuple(vocabulary.ADDRESSES), load_default=None)
-    cloud_id_ip = fields.Nested(PlacedAddresses, allow_none=True, load_default=None)
+    cloud_id_ip = Object(PlacedAddresses)
     running_count = Flag()
 
     @post_load

@@ -10,7 +10,18 @@ from app.access.caller import Role, require
 from app.api.auth import Call
 from app.api.nodeman import answers_job, answers_subscription, vocabulary
 from app.api.nodeman.endpoint import Endpoints
-from app.api.nodeman.fields import Anything, Asked, Flag, Id, Many, Name, Rows, Text, Whole
+from app.api.nodeman.fields import (
+    AnyObject,
+    Anything,
+    Asked,
+    Flag,
+    Id,
+    Many,
+    Name,
+    Rows,
+    Text,
+    Whole,
+)
 from app.api.nodeman.routes_job import collect_log, retried_node
 from app.api.nodeman.schemas import MAX_PAGE, Paged, statuses_of, window
 from app.api.nodeman.schemas_job import Instances, NewLogin, OneInstance, new_logins
@@ -42,7 +53,7 @@ class Tasks(OneSubscription):
 class RetrySubscription(Tasks, Instances):
     """What to try again; nothing named means every failed instance."""
 
-    actions = Anything(load_default=None)
+    actions = AnyObject()
     hosts = Rows(NewLogin, load_default=None)
 
     @post_load

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load
+from marshmallow import ValidationError, post_load
 
 from app.api.nodeman import vocabulary
 from app.api.nodeman.fields import (
@@ -14,6 +14,7 @@ from app.api.nodeman.fields import (
     Many,
     Moment,
     Name,
+    Object,
     Rows,
     Text,
     Whole,
@@ -63,7 +64,7 @@ class JobList(Paged):
     job_type = Many(Text(), most=MOST_FILTERS, load_default=None)
     step_type = Many(Text(), most=MOST_FILTERS, load_default=None)
     op_type = Many(Text(), most=MOST_FILTERS, load_default=None)
-    sort = fields.Nested(Sort, allow_none=True, load_default=None)
+    sort = Object(Sort)
     hide_auto_trigger_job = Flag()
     start_time = Moment(load_default=None, allow_none=True)
     end_time = Moment(load_default=None, allow_none=True)

@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load, validates_schema
+from marshmallow import ValidationError, post_load, validates_schema
 
 from app.api.nodeman import vocabulary
 from app.api.nodeman.fields import (
+    AnyObject,
     Anything,
     Asked,
     Flag,
     Id,
     Many,
+    Object,
     Rows,
     Text,
     Whole,
@@ -97,31 +99,32 @@ class Following(Asked):
         )
 
 
+UNSUPPORTED = {
+    "script_hooks": "hook scripts are not supported; leave them out",
+    "is_install_other_agent": "there is no second agent to install beside the first; leave it out",
+}
+
+
 class Work(Asked):
     """What every submission may say."""
 
     is_install_latest_plugins = Flag(default=True)
     is_install_other_agent = Flag()
-    agent_setup_info = fields.Nested(SetupInfo, allow_none=True, load_default=None)
+    agent_setup_info = Object(SetupInfo)
     script_hooks = Anything(load_default=None)
     on_busy = Word(tuple(OnBusy), load_default=None, metadata={"description": "wait or refuse"})
-    then = fields.Nested(Following, many=True, allow_none=True, load_default=None)
-    rollout = Anything(
-        load_default=None,
-        allow_none=True,
+    then = Object(Following, many=True)
+    rollout = AnyObject(
         metadata={
-            "type": "object",
             "description": "{canary: 1, batches: [10%, 50%, 100%], max_failed: 5%, "
             "soak_seconds, confirm}: a few hosts first, then more, as long as few fail",
         },
     )
 
     @validates_schema
-    def refuse_hooks(self, asked: dict[str, Any], **_more: Any) -> None:
-        if asked.get("script_hooks"):
-            raise ValidationError(
-                "hook scripts are not supported; leave them out", field_name="script_hooks"
-            )
+    def refuse_unsupported(self, asked: dict[str, Any], **_more: Any) -> None:
+        if problems := {name: [text] for name, text in UNSUPPORTED.items() if asked.get(name)}:
+            raise ValidationError(problems)
 
     def command(self, asked: Mapping[str, Any], job_type: str, hosts: list[HostSpec]) -> SubmitJob:
         setup = asked["agent_setup_info"] or {}
