@@ -4,12 +4,12 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, not_, or_, select, true
 from sqlalchemy.orm import Session
 
+from app.domain.addresses import stored_address
 from app.domain.errors import InvalidRequest
 from app.models.fleet import Business, Host, InstallChannel, Zone
 
@@ -160,15 +160,8 @@ def _numbers(values: tuple[Any, ...]) -> list[int]:
 
 
 def _any_address(values: tuple[Any, ...]) -> ColumnElement[bool]:
-    texts = [_exploded(text) for text in _texts(values)]
+    texts = [stored_address(text) for text in _texts(values)]
     return or_(Host.inner_ip.in_(texts), Host.inner_ipv6.in_(texts))
-
-
-def _exploded(text: str) -> str:
-    try:
-        return ip_address(text).exploded if ":" in text else text
-    except ValueError:
-        return text
 
 
 def _placed_address(values: tuple[Any, ...]) -> ColumnElement[bool]:
@@ -188,7 +181,7 @@ def _fuzzy(values: tuple[Any, ...]) -> ColumnElement[bool]:
     columns = (Host.inner_ip, Host.inner_ipv6, Host.hostname, Host.agent_version)
     texts = _few(_texts(values))
     ways = [column.contains(text, autoescape=True) for column in columns for text in texts]
-    return or_(false(), *ways)
+    return or_(_any_address(tuple(texts)), *ways)
 
 
 def _few(values: Iterable[T]) -> list[T]:

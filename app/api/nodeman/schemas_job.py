@@ -32,6 +32,7 @@ from app.api.nodeman.schemas import (
     statuses_of,
     window,
 )
+from app.domain.addresses import stored_address
 from app.domain.commands import LoginSpec
 from app.domain.errors import InvalidRequest
 from app.jobs.views import JobFilter, TargetFilter
@@ -64,6 +65,7 @@ class JobList(Paged):
     job_type = Many(Text(), most=MOST_FILTERS, load_default=None)
     step_type = Many(Text(), most=MOST_FILTERS, load_default=None)
     op_type = Many(Text(), most=MOST_FILTERS, load_default=None)
+    policy_name = Many(Text(), most=MOST_FILTERS, load_default=None)
     sort = Object(Sort)
     hide_auto_trigger_job = Flag()
     start_time = Moment(load_default=None, allow_none=True)
@@ -74,11 +76,12 @@ class JobList(Paged):
         skip, take = window(asked)
         sort = asked["sort"] or {}
         return JobFilter(
-            job_ids=ids_of(asked["job_id"] or None),
+            # there are no policies, so no job is of one
+            job_ids=frozenset() if asked["policy_name"] else ids_of(asked["job_id"] or None),
             statuses=statuses_of(asked["status"], vocabulary.JOB_STATUS_OF),
             created_by=frozenset(asked["created_by"] or ()) or None,
             business_ids=ids_of(asked["bk_biz_id"] or None),
-            addresses=frozenset(asked["inner_ip_list"] or ()) or None,
+            addresses=frozenset(map(stored_address, asked["inner_ip_list"] or ())) or None,
             job_types=frozenset(asked["job_type"] or ()) or None,
             node_kinds=frozenset(asked["step_type"] or ()) or None,
             operations=frozenset(asked["op_type"] or ()) or None,
@@ -115,8 +118,10 @@ def _target_filter(
     for key, values in conditions:
         texts = frozenset(value for value in values if isinstance(value, str))
         match key:
+            case _ if key in TARGET_KEYS and not values:
+                continue  # a page without this filter still sends its name
             case "ip":
-                found = replace(found, addresses=texts)
+                found = replace(found, addresses=frozenset(map(stored_address, texts)))
             case "instance_id":
                 found = replace(found, instance_ids=texts)
             case "exclude_instance_ids":
