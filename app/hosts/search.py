@@ -17,6 +17,8 @@ T = TypeVar("T")
 Conditions = tuple[tuple[str, tuple[Any, ...]], ...]
 CHUNK = 5000  # values in one IN list
 MOST_WAYS = 100  # values that each cost a condition of their own
+SOURCES = ("CMDB", "EXCEL", "NODE_MAN")
+FLAGS = {"true": True, "1": True, "false": False, "0": False}
 WITHIN_BUSINESS = ("bk_set_ids", "bk_module_ids")
 ID = re.compile(r"^-?[0-9]{1,18}$")
 
@@ -194,7 +196,7 @@ def _few(values: Iterable[T]) -> list[T]:
 
 def _node_from(values: tuple[Any, ...]) -> ColumnElement[bool]:
     """Who knows the host: we, once an agent of ours is on it, else only the record."""
-    ours = {text == "NODE_MAN" for text in _texts(values)}
+    ours = {text == "NODE_MAN" for text in _texts(values) if text in SOURCES}
     ways = [
         Host.agent_version.is_not(None) if own else Host.agent_version.is_(None) for own in ours
     ]
@@ -228,7 +230,7 @@ def _topology(values: tuple[Any, ...]) -> ColumnElement[bool]:
 
 def _flag(column: Any) -> Callable[[tuple[Any, ...]], ColumnElement[bool]]:
     def matches(values: tuple[Any, ...]) -> ColumnElement[bool]:
-        wanted = {str(value).lower() in ("true", "1") for value in values}
+        wanted = {FLAGS.get(str(value).lower()) for value in values} - {None}
         return or_(false(), *(column if state else not_(column) for state in wanted))
 
     return matches

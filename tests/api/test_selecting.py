@@ -138,6 +138,27 @@ def test_a_condition_without_values_never_means_every_host(
     assert said["code"] == 3801018
 
 
+@pytest.mark.parametrize("key", ["is_manual", "enable_compression", "node_from"])
+@pytest.mark.parametrize("value", ["perhaps", None, {}, ["perhaps"]])
+def test_a_value_that_cannot_be_told_matches_no_host(
+    ctx: Context, call: Call, key: str, value: Any
+) -> None:
+    arrange(ctx, {"hosts": 2})
+
+    said = call("/api/host/search/", {"conditions": [{"key": key, "value": value}]})
+
+    assert said["data"]["total"] == 0
+
+
+@pytest.mark.parametrize("value", [False, "false", 0, "0", [True, False]])
+def test_a_flag_is_told_however_it_is_spelled(ctx: Context, call: Call, value: Any) -> None:
+    arrange(ctx, {"hosts": 2})
+
+    said = call("/api/host/search/", {"conditions": [{"key": "is_manual", "value": value}]})
+
+    assert said["data"]["total"] == 2
+
+
 def everything(**more: Any) -> dict[str, Any]:
     """A call that operates on all hosts that match."""
     return {"job_type": "RESTART_AGENT", "exclude_hosts": [], **more}
