@@ -68,6 +68,19 @@ def test_the_id_of_somebody_elses_host_is_refused(call: Call, their_host: int) -
     assert call("/api/job/install/", rows, code="scoped")["code"] == "9900403"
 
 
+def test_a_host_its_business_gave_up_may_be_installed_by_another(
+    ctx: Context, call: Call, their_host: int
+) -> None:
+    play(ctx, {THEIR_V4: "ok"})
+    assert call("/remove_host/", {"bk_host_id": [their_host]})["result"]
+
+    said = call("/api/job/install/", a_call(a_row(5)), code="scoped")["data"]
+
+    assert said["ip_filter"] == []
+    [row] = call(f"/api/job/{said['job_id']}/details/", code="scoped")["data"]["list"]
+    assert (row["bk_biz_id"], row["inner_ip"]) == (OURS, THEIR_V4)
+
+
 def test_a_job_is_of_every_business_it_names_also_of_hosts_left_out(
     ctx: Context, call: Call
 ) -> None:

@@ -137,6 +137,17 @@ def test_a_host_of_another_business_is_left_alone(ctx: Context, install: Install
         assert session.scalars(select(Host.business_id)).all() == [2]
 
 
+def test_names_of_hosts_of_two_businesses_tell_nothing_of_either(install: Install) -> None:
+    install([a_host(1), a_host(2, business_id=3)])
+
+    with pytest.raises(AllFiltered) as refusal:
+        install([HostSpec(host_id=1, inner_ip="10.9.0.3")], job_type="RESTART_AGENT")
+
+    [filtered] = refusal.value.details["filtered"]
+    assert filtered.reason == "10.9.0.3 belongs to another business"
+    assert (filtered.host_id, filtered.business_id) == (1, None)
+
+
 def test_an_os_without_a_role_is_filtered_and_the_reason_says_which_has_one(
     install: Install,
 ) -> None:
