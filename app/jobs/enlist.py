@@ -103,6 +103,7 @@ class _List:
 
     def refuse(self, pair: _Pair, reason: str, **more: str) -> None:
         spec, host = pair.spec, pair.host
+        host = None if host and host.is_forgotten else host  # nobody's, so nobody is told of it
         business_id = host.business_id if host else spec.business_id
         zone_id = host.zone_id if host else spec.zone_id
         self.filtered.append(
@@ -245,8 +246,9 @@ def _others_name(spec: HostSpec, hosts: list[Host]) -> str | None:
     other = next((host for host in hosts if host.business_id != owner), None)
     if other is None:
         return None
-    shared = {spec.inner_ip, spec.inner_ipv6} & {other.inner_ip, other.inner_ipv6} - {None}
-    return next(iter(shared), f"host {other.id}")
+    by_address = {other.inner_ip, other.inner_ipv6} - {None}
+    named = (address for address in (spec.inner_ip, spec.inner_ipv6) if address in by_address)
+    return next(named, f"host {other.id}")
 
 
 def _mismatch(job_type: JobType, spec: HostSpec, hosts: list[Host]) -> str | None:

@@ -81,6 +81,20 @@ def test_a_host_its_business_gave_up_may_be_installed_by_another(
     assert (row["bk_biz_id"], row["inner_ip"]) == (OURS, THEIR_V4)
 
 
+def test_of_a_host_that_was_given_up_nothing_is_shown_either(
+    ctx: Context, call: Call, their_host: int
+) -> None:
+    play(ctx, {THEIR_V4: "ok"})
+    call("/remove_host/", {"bk_host_id": [their_host]})
+
+    said = call("/api/job/install/", a_call(a_row(5, os_type="AIX"), a_row(6)), code="scoped")
+
+    [left_out] = said["data"]["ip_filter"]
+    assert (left_out["bk_biz_id"], left_out["bk_host_id"]) == (OURS, None)
+    assert (left_out["inner_ip"], left_out["inner_ipv6"]) == (THEIR_V4, "")
+    assert call(f"/api/job/{said['data']['job_id']}/details/", code="scoped")["result"]
+
+
 def test_a_job_is_of_every_business_it_names_also_of_hosts_left_out(
     ctx: Context, call: Call
 ) -> None:
