@@ -54,8 +54,8 @@ class HostSpec:
     os_type: str | None = None
     access_point_id: int | None = None
     install_channel_id: int | None = None
-    addressing: str = "static"
-    is_manual: bool = False
+    addressing: str | None = None
+    is_manual: bool | None = None
     port: int | None = None
     account: str | None = None
     auth_type: AuthType | None = None

@@ -44,6 +44,14 @@ class AllFiltered(PreconditionFailed):
     """Every host was filtered; nothing was started."""
 
 
+class LoginMissing(PreconditionFailed):
+    """There is no usable login for some hosts; send new credentials."""
+
+
+class AllWithoutLogin(LoginMissing):
+    """Every host was filtered, for want of a login; nothing was started."""
+
+
 class NoProxy(PreconditionFailed):
     """Some hosts are in a zone without a proxy; nothing was started."""
 
@@ -58,10 +66,6 @@ class NothingToStop(Conflict):
 
 class HostsBusy(Conflict):
     """Another job is changing these hosts."""
-
-
-class LoginMissing(PreconditionFailed):
-    """There is no usable login for some hosts; send new credentials."""
 
 
 class NotReady(Conflict):

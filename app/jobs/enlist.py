@@ -14,8 +14,8 @@ from app.domain.commands import FilteredHost, HostSpec, OnBusy, SubmitJob
 from app.domain.errors import (
     AccessPointNotFound,
     AllFiltered,
+    AllWithoutLogin,
     HostsBusy,
-    LoginMissing,
     NoProxy,
     PackageMissing,
     ZoneNotFound,
@@ -380,7 +380,7 @@ def _login_problem(spec: HostSpec, host: Host | None, changed: bool) -> str:
 
 def _refuse_all(entries: _List, without_login: Mapping[str, str]) -> None:
     if without_login and len(without_login) == len(entries.filtered):
-        raise LoginMissing(
+        raise AllWithoutLogin(
             "No usable login for: " + ", ".join(without_login) + ".",
             hosts=dict(without_login),
             filtered=tuple(entries.filtered),
@@ -460,11 +460,11 @@ def _new_row(spec: HostSpec, zone: Zone) -> dict[str, Any]:
         "outer_ipv6": spec.outer_ipv6 or "",
         "login_ip": spec.login_ip or "",
         "data_ip": spec.data_ip or "",
-        "addressing": spec.addressing,
+        "addressing": spec.addressing or "static",
         "os_type": spec.os_type or "LINUX",
         "access_point_id": zone.access_point_id if point in (None, -1) else point,
         "install_channel_id": spec.install_channel_id,
-        "is_manual": spec.is_manual,
+        "is_manual": bool(spec.is_manual),
         "port": spec.port or 22,
         "account": spec.account or "root",
         "auth_type": spec.auth_type.value if spec.auth_type else "PASSWORD",
@@ -486,6 +486,7 @@ def _bring_up_to_date(host: Host, spec: HostSpec) -> None:
         "os_type": spec.os_type,
         "access_point_id": None if spec.access_point_id == -1 else spec.access_point_id,
         "install_channel_id": spec.install_channel_id,
+        "addressing": spec.addressing,
         "port": spec.port,
         "account": spec.account,
         "auth_type": spec.auth_type.value if spec.auth_type else None,
@@ -493,6 +494,8 @@ def _bring_up_to_date(host: Host, spec: HostSpec) -> None:
     for name, value in said.items():
         if value and getattr(host, name) != value:
             setattr(host, name, value)
+    if spec.is_manual is not None:
+        host.is_manual = spec.is_manual
     if spec.values:
         host.values = {**host.values, **spec.values}
     host.is_forgotten = False
@@ -528,7 +531,7 @@ def _hosted(
             "hostname": host.hostname,
             "os_type": host.os_type,
             "access_point_id": host.access_point_id,
-            "is_manual": pair.spec.is_manual,
+            "is_manual": bool(pair.spec.is_manual),
             "agent_version": host.agent_version,
             "values_before": dict(values_before),
         },

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from app.domain.addresses import stored_address
 from app.models.base import chunks
 from app.models.fleet import Host
 from app.models.work import Target
@@ -47,7 +48,7 @@ def _hosts_meant(session: Session, names: Iterable[str]) -> dict[str, int]:
         if ident.isdecimal() and len(ident) < MAX_DIGITS:
             meant[name] = int(ident)
         elif ident.count("-") == 2 and zone.isdecimal() and len(zone) < MAX_DIGITS:
-            at[int(zone), address] = name
+            at[int(zone), stored_address(address)] = name
     for some in chunks({address for _, address in at}):
         query = select(Host.id, Host.zone_id, Host.inner_ip, Host.inner_ipv6).where(
             or_(Host.inner_ip.in_(some), Host.inner_ipv6.in_(some))

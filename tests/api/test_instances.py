@@ -153,3 +153,33 @@ def test_the_address_of_a_removed_host_is_free_again(ctx: Context, call: Call) -
     assert (
         call("/api/host/search/", {"bk_host_id": [1]})["data"]["list"][0]["inner_ip"] == "10.9.0.2"
     )
+
+
+def test_how_a_known_host_is_installed_and_addressed_follows_what_was_last_said(
+    ctx: Context, call: Call
+) -> None:
+    arrange(ctx, {"hosts": 1, "played": {"10.9.0.1": "ok"}})
+    again = a_row(inner_ip="10.9.0.1", bk_addressing="dynamic", is_manual=True)
+    call("/api/job/install/", a_call(again, job_type="REINSTALL_AGENT"))
+
+    def known() -> tuple[bool, str]:
+        row = call("/api/host/search/", {"bk_host_id": [1]})["data"]["list"][0]
+        return row["is_manual"], row["bk_addressing"]
+
+    assert known() == (True, "dynamic")
+    call("/api/job/1/revoke/")
+    call("/api/job/operate/", {"job_type": "RESTART_AGENT", "bk_host_id": [1]})
+    assert known() == (True, "dynamic")
+
+
+def test_a_call_whose_hosts_all_lack_a_login_is_one_that_is_filtered_whole(
+    ctx: Context, call: Call
+) -> None:
+    arrange(ctx, {"hosts": 1, "played": {"10.9.0.1": "ok"}, "logins_expired": True})
+
+    refused = call("/api/job/operate/", {"job_type": "RESTART_AGENT", "bk_host_id": [1]})
+
+    assert refused["code"] == 3801018
+    assert "No usable login for: 10.9.0.1" in refused["message"]
+    (left_out,) = refused["data"]["ip_filter"]
+    assert "send the login again" in left_out["msg"]

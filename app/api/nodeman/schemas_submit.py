@@ -41,6 +41,7 @@ from app.zones.first_start import DIRECT
 
 OS_TYPES = ("LINUX", "WINDOWS", "AIX", "SOLARIS", "DARWIN")
 MAX_HOSTS = 100_000
+ADDRESSING = {"static": "static", "dynamic": "dynamic", "0": "static", "1": "dynamic"}
 
 
 class HostRow(LoginFields):
@@ -49,7 +50,7 @@ class HostRow(LoginFields):
     bk_host_id = Id(attribute="host_id")
     bk_biz_id = Whole(least=1, attribute="business_id", required=True)
     bk_cloud_id = Whole(attribute="zone_id", required=True)
-    bk_addressing = Word(("static", "dynamic", "0", "1"), attribute="addressing")
+    bk_addressing = Word(tuple(ADDRESSING), attribute="addressing")
     ap_id = Id(attribute="access_point_id")
     install_channel_id = Id()
     inner_ip = ipv4()
@@ -226,7 +227,7 @@ def _host(row: Mapping[str, Any], job_type: JobType) -> HostSpec:
         access_point_id=row.get("access_point_id"),
         # no address range is tied to a channel, so an automatic choice is no channel
         install_channel_id=None if channel == AUTOMATIC else channel,
-        addressing="dynamic" if row.get("addressing") in ("dynamic", "1") else "static",
+        addressing=ADDRESSING.get(row.get("addressing") or ""),
         is_manual=bool(row.get("is_manual")),
         port=row.get("port"),
         account=row.get("account"),

@@ -187,6 +187,7 @@ ERRORS: Mapping[type[errors.HostlerError], tuple[int | str, Data]] = {
     errors.NothingToStop: (PLATFORM + 16, _nothing),
     errors.HostsBusy: (PLATFORM + 1020, _hosts),
     errors.LoginMissing: (PLATFORM + 1011, _left_out_and_hosts),
+    errors.AllWithoutLogin: (PLATFORM + 1018, _left_out_and_hosts),
     errors.NotReady: (PLATFORM + 15, _nothing),
     errors.PackageMissing: (PLATFORM + 2011, _nothing),
     errors.Unavailable: (PLATFORM + 2, _nothing),
