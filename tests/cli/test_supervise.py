@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -91,7 +92,9 @@ def test_nothing_survives_a_killed_supervisor(supervise: Start) -> None:
 def test_what_a_dead_program_left_behind_is_ended(supervise: Start) -> None:
     parent = ["bash", "-c", "sleep 1000 & echo left $!; wait"]
     supervisor = supervise({"name": "parent", "command": parent})
-    leftover = psutil.Process(int(read_until(supervisor, "left").split()[1]))
+    said = re.search(r"left (\d+)", read_until(supervisor, "left"))
+    assert said
+    leftover = psutil.Process(int(said[1]))
     os.kill(leftover.ppid(), signal.SIGKILL)
     leftover.wait(5)
 
