@@ -22,7 +22,7 @@ from app.domain.states import Direction
 from app.jobs import undo
 from app.jobs.claim import Claim
 from app.jobs.context import Context
-from app.jobs.enlist import standing_logins
+from app.jobs.logins import standing_logins
 from app.models.base import insert_missing, now, transaction
 from app.models.fleet import AccessPoint, Host
 from app.models.package import Package

@@ -15,10 +15,11 @@ from app.domain.selection import Candidate, Selection, choose_retry
 from app.domain.states import Direction, Operation, Status, Undo
 from app.hosts.update import note_logins
 from app.jobs.context import Context
-from app.jobs.enlist import Hosted, standing_logins
+from app.jobs.enlist import Hosted
 from app.jobs.find import failed_parts, find_job, require, take_subtask, take_task
 from app.jobs.fold import refresh_job
 from app.jobs.instances import stored_names
+from app.jobs.logins import standing_logins
 from app.jobs.plan import plan_task
 from app.jobs.reopen import reopen_parts
 from app.jobs.submit import start_task, store_logins, write_targets, write_task

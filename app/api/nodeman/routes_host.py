@@ -50,7 +50,7 @@ from app.hosts.search import (
     search_hosts,
 )
 from app.hosts.update import HostEdit, get_own_host, update_host
-from app.jobs.enlist import standing_logins
+from app.jobs.logins import standing_logins
 from app.jobs.target_queries import latest_targets
 from app.models.base import now, reading, transaction
 
