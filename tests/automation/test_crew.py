@@ -13,7 +13,7 @@ from app.automation.events import Event, HostStarted
 from app.automation.processes import RunProcess, parent, processes_in
 from app.automation.runner import PlaybookRun
 from app.domain.states import Cause
-from tests.automation.loopback import Loopback
+from tests.automation.loopback import Loopback, free_port
 from tests.automation.record import PLAYBOOKS, play
 from tests.automation.test_runner import Background, Watcher, a_run, in_full_swing, local, started
 
@@ -84,6 +84,16 @@ def test_a_command_here_that_takes_too_long_is_ended_with_all_it_started(root: P
 
 
 @pytest.mark.slow
+def test_who_tries_again_and_again_is_given_up_too(root: Path, host: Loopback) -> None:
+    nobody = [host.machine(n, port=free_port()) for n in (1, 2)]
+    hurried = replace(play("wait", *nobody), host_timeout=timedelta(seconds=4))
+
+    verdict = PlaybookRun(hurried, root, playbooks=PLAYBOOKS).run(lambda _event: None)
+
+    assert {cause for cause, _ in verdict.failed.values()} == {Cause.TIMEOUT}
+
+
+@pytest.mark.slow
 def test_nobody_is_late_who_only_waited_for_another(root: Path) -> None:
     patient = play("lookup_local", local(1), local(2), local(3), slow="host_3")
     hurried = replace(patient, host_timeout=timedelta(seconds=2))
@@ -121,6 +131,15 @@ def test_a_crew_that_is_killed_proves_nothing(root: Path, host: Loopback) -> Non
 
     assert background.verdict.proven_ok == set()
     assert not [result for result in watcher.results if result.task == "Take a while"]
+
+
+def test_a_crew_one_of_which_leaves_ends_with_all_it_started(root: Path, host: Loopback) -> None:
+    machines = [host.machine(n) for n in (1, 2, 3)]
+
+    verdict = a_run(root, "leave", *machines, leaver="host_3").run(lambda _event: None)
+
+    assert verdict.proven_ok == set()
+    assert verdict.outcome != "timeout"  # nobody waited for the others' 50 s, or for ever
 
 
 def test_trying_again_is_everyones_own_affair(root: Path, host: Loopback, tmp_path: Path) -> None:
