@@ -42,18 +42,20 @@ class Caller:
         return self.businesses is None or business_id in self.businesses
 
 
-def require(caller: Caller, role: Role, businesses: Iterable[int] = ()) -> None:
-    """Refuse unless the caller has this role in all of these businesses."""
+def require(caller: Caller, role: Role, businesses: Iterable[int] = (), **details: object) -> None:
+    """Refuse unless the caller has this role in all of these businesses; details go along."""
     if not caller.has_role(role):
         raise Forbidden(
             f"{caller.name} is {caller.role}; this takes {role}. An admin can change that.",
             role=str(role),
+            **details,
         )
     closed = sorted({business for business in businesses if not caller.sees(business)})
     if closed:
         raise Forbidden(
             f"{caller.name} has no access to business {', '.join(map(str, closed))}.",
             businesses=closed,
+            **details,
         )
 
 

@@ -91,13 +91,18 @@ def test_a_scoped_caller_sees_and_touches_only_its_businesses(ctx: Context, call
 
     assert [job["id"] for job in seen["list"]] == [1]
     assert [host["bk_host_id"] for host in hosts["list"]] == [1]
-    for path in ("details", "retry", "revoke"):
-        assert call(f"/api/job/2/{path}/", code="scoped")["code"] == "9900403"
-    task_result = {"subscription_id": 2}
-    assert call("/subscription_task_result/", task_result, code="scoped")["code"] == "9900403"
     operate = {"job_type": "REMOVE_AGENT", "bk_host_id": [2]}
-    assert call("/api/job/operate/", operate, code="scoped")["code"] == "9900403"
-    assert call("/remove_host/", {"bk_host_id": [2]}, code="scoped")["code"] == "9900403"
+    for path, body, action in (
+        ("/api/job/2/details/", {}, "task_history_view"),
+        ("/api/job/2/retry/", {}, "task_history_view"),
+        ("/api/job/2/revoke/", {}, "task_history_view"),
+        ("/subscription_task_result/", {"subscription_id": 2}, "task_history_view"),
+        ("/api/job/operate/", operate, "agent_operate"),
+        ("/remove_host/", {"bk_host_id": [2]}, "agent_operate"),
+    ):
+        denied = call(path, body, code="scoped")
+        assert denied["code"] == "9900403"
+        assert [a["id"] for a in denied["data"]["permission"]["actions"]] == [action]
 
 
 def test_a_scoped_caller_edits_only_hosts_of_its_businesses(ctx: Context, call: Call) -> None:

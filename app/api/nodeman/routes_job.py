@@ -177,7 +177,7 @@ def get_job_commands(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
 def visible_job(call: Call, job_id: int) -> JobView:
     """That job, for a caller who may see all of its businesses."""
     job = get_job(call.ctx, job_id)
-    require(call.caller, Role.VIEWER, job.business_ids)
+    require(call.caller, Role.VIEWER, job.business_ids, action=vocabulary.LOOK_AT_JOBS)
     return job
 
 

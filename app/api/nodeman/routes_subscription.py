@@ -201,7 +201,7 @@ endpoints.change(
 
 def _visible(call: Call, subscription_id: int) -> JobView:
     job = get_job_of_subscription(call.ctx, subscription_id)
-    require(call.caller, Role.VIEWER, job.business_ids)
+    require(call.caller, Role.VIEWER, job.business_ids, action=vocabulary.LOOK_AT_JOBS)
     return job
 
 

@@ -12,6 +12,8 @@ from app.domain.states import JobStatus, Status
 from app.hosts.update import AddressTaken, NotYourHost
 
 PLATFORM = 3_800_000
+CHANGE_HOSTS = "agent_operate"  # what the original's permission system calls what was denied (§7)
+LOOK_AT_JOBS = "task_history_view"
 UNEXPECTED = 50_000
 DENIED = "9900403"  # a string, alone among the codes
 SYSTEM = "bk_nodeman"
@@ -152,7 +154,7 @@ def _left_out_and_hosts(error: errors.HostlerError) -> Any:
 
 
 def _permission(error: errors.HostlerError) -> Any:
-    action = str(error.details.get("action", "agent_operate"))
+    action = str(error.details.get("action", CHANGE_HOSTS))
     return {
         "permission": {
             "system_id": SYSTEM,
