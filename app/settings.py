@@ -26,7 +26,7 @@ class Settings:
     workers: int = 2
     api_threads: int = 16
     forks: int = 100  # at most; free memory may allow fewer
-    fork_memory_mib: int = 5  # measured: a tenth of a crew (13) and an ssh (2), with room
+    fork_memory_mib: int = 5  # a host's tenth of a crew, and its ssh, with room
     slice_size: int = 0  # 0: what the job type says
     run_dir: Path = Path("/dev/shm")  # noqa: S108 - tmpfs; each run makes a private folder in it
     quick_handshake: bool = True  # off: ssh's own order, which costs a host 50 ms more

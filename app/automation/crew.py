@@ -129,7 +129,7 @@ class Member(WorkerProcess):
 
 
 class _Hiring:
-    """Collects the workers that are queued one after the other, until they are a crew."""
+    """Collects those that are queued one after the other, until they are a crew."""
 
     def __init__(self) -> None:
         self._is_open = False
@@ -144,17 +144,17 @@ class _Hiring:
         finally:
             self._is_open = False
 
-    def add(self, worker: Member) -> None:
+    def add(self, member: Member) -> None:
         if not self._is_open:
-            worker.begin((worker,))
+            member.begin((member,))
             return
-        self._waiting.append(worker)
+        self._waiting.append(member)
         if len(self._waiting) >= TOGETHER:
             self.end()
 
-    def end_if_waiting(self, worker: Member) -> None:
+    def end_if_waiting(self, member: Member) -> None:
         """Somebody asks for a free place, and there is none: this one would wait forever."""
-        if self._is_open and worker in self._waiting:
+        if self._is_open and member in self._waiting:
             self.end()
 
     def end(self) -> None:

@@ -8,4 +8,4 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         if task_vars["inventory_hostname"] == task_vars["leaver"]:
             raise SystemExit
-        return self._low_level_execute_command("sleep 50")
+        return self._low_level_execute_command("sleep 600")
