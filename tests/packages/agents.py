@@ -28,7 +28,7 @@ SERVES = """\
             self.wfile.write(repr((sorted(os.environ.items()), sys.argv)).encode())
         def log_message(self, *_):
             pass
-    signal.signal(signal.SIGHUP, lambda *_: print("read my configuration again", flush=True))
+    signal.signal(signal.SIGHUP, lambda *_: os.write(1, b"read my configuration again\\n"))
     Server((host.strip("[]"), int(port)), Handler).serve_forever()
 """
 
