@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.access import audit
 from app.access.apps import authenticate_app
 from app.access.caller import Caller, Role, require
-from app.api.dialect import language
+from app.api.dialect import language, refuse_unstorable
 from app.domain.commands import Idempotency
 from app.domain.errors import HostlerError, InvalidRequest, Unauthenticated
 from app.jobs.context import Context
@@ -134,6 +134,7 @@ def _header() -> dict[str, Any]:
         said = None
     if not isinstance(said, dict):
         raise Unauthenticated(f"{HEADER} must hold a JSON object.")
+    refuse_unstorable(said, HEADER)
     return said
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from app.domain.errors import BodyTooLarge, HostlerError, InvalidRequest, Unavailable
+from app.domain.text import UNSTORABLE, storable
 from app.jobs.context import Context
 from app.jobs.prepare import source_address
 from app.log import log
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 REQUEST_ID = re.compile(r"^[\w.:-]{1,128}$")
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 DRAIN_CHUNK = 64 * 1024
 DRAIN_LIMITS = 8  # how many bodies of the allowed size we are patient with
 
@@ -107,11 +107,15 @@ def _drain(patience: int) -> None:
         return  # the sender has gone
 
 
-def parameters() -> dict[str, Any]:
-    """Query, form and JSON body as one mapping; the body wins, the path is the caller's to add."""
+def parameters(*, mend_text: bool = False) -> dict[str, Any]:
+    """Query, form and JSON body as one mapping; the body wins, the path is the caller's to add.
+
+    What is not text (NUL, half a surrogate pair) is refused, or in a JSON body mended where it is
+    a host that speaks.
+    """
     found = _flatten(request.args)
     _refuse_cut_off()
-    found.update(_flatten(request.form) if _is_form() else _json_body())
+    found.update(_flatten(request.form) if _is_form() else _json_body(mend_text))
     return found
 
 
@@ -134,19 +138,20 @@ def _flatten(values: "MultiDict[str, str]") -> dict[str, Any]:
     return flat
 
 
-def _json_body() -> dict[str, Any]:
+def _json_body(mend_text: bool) -> dict[str, Any]:
     raw = request.get_data()
     if not raw.strip():
         return {}
     try:
         body = json.loads(raw, parse_constant=_refuse_constant)
+        body = storable(body) if mend_text else body
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
     except ValueError as error:
         raise InvalidRequest(f"The body is not JSON: {error}.") from None
     if not isinstance(body, dict):
         raise InvalidRequest(f"The body must be a JSON object, not {_kind(body)}.")
-    if b"\\u" in raw:  # only an escape can bring in what UTF-8 and databases refuse
+    if b"\\u" in raw and not mend_text:  # only an escape brings in what UTF-8 cannot
         refuse_unstorable(body, "the body")
     return body
 

@@ -15,7 +15,7 @@ from flask import Blueprint, Response, g, jsonify, request
 from app.access.caller import Caller, Role, require
 from app.api.auth import HEADER, identify
 from app.api.callers import COOKIE, find_caller
-from app.api.dialect import Dialect, context
+from app.api.dialect import Dialect, context, parameters
 from app.domain.errors import InvalidRequest
 from app.jobs.context import Context
 from app.jobs.event_queries import EventView, Gap, events_after, job_pulse
@@ -101,7 +101,7 @@ def _caller(ctx: Context) -> Caller:
     if request.headers.get("Authorization") or request.cookies.get(COOKIE):
         return find_caller(ctx)
     if request.headers.get(HEADER) or request.args.get("bk_app_code"):
-        return identify(ctx, request.args.to_dict())
+        return identify(ctx, parameters())
     return find_caller(ctx)
 
 

@@ -1,5 +1,6 @@
 """Who may, and what is written down about it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -57,6 +58,18 @@ def test_a_stranger_is_written_down_as_nobody(ctx: Context, client: FlaskClient)
 
     (row,) = audits(ctx)
     assert (row.caller, row.outcome, row.details["error"]) == ("", "refused", "Unauthenticated")
+
+
+@pytest.mark.parametrize("name", ["bk_username", "bk_app_code", "bk_app_secret"])
+@pytest.mark.parametrize("half", ["a\x00b", "\ud800"])
+def test_a_name_that_is_no_text_is_refused(ctx: Context, call: Call, name: str, half: str) -> None:
+    who = json.loads(header()["X-Bkapi-Authorization"]) | {name: half}
+
+    said = call("/api/job/install/", a_call(), headers={"X-Bkapi-Authorization": json.dumps(who)})
+
+    assert said["code"] == 3800001
+    assert said["message"].startswith(f"{name} holds a NUL character or half a surrogate pair")
+    assert not jobs(ctx)
 
 
 def test_looking_leaves_no_row(ctx: Context, call: Call) -> None:

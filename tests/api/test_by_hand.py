@@ -191,3 +191,21 @@ def test_a_report_of_another_shape_is_refused_and_the_host_waits_on(
     assert (said["result"], said["code"]) == (False, 3800001)
     assert said["message"].startswith("logs.0.after")
     assert status_of(call) == ("MANUAL_INSTALL_AGENT", "RUNNING")
+
+
+def test_the_last_words_of_an_agent_may_be_of_any_kind(
+    client: FlaskClient, call: Call, token: str
+) -> None:
+    report(client, token, {"status": "FAILED", "log": "core \x00\ud800 dumped"})
+
+    row = call("/api/job/1/details/")["data"]["list"][0]
+    assert (row["status"], row["reason"]) == ("FAILED", "core \ufffd\ufffd dumped")
+
+
+def test_a_report_too_deep_to_read_is_refused(client: FlaskClient, token: str) -> None:
+    deep = "[" * 900 + "]" * 900
+    body = f'{{"token": "{token}", "logs": [], "more": {deep}}}'
+
+    said = client.post("/backend/report_log/", data=body, content_type="application/json")
+
+    assert said.get_json()["code"] == 3800001

@@ -54,6 +54,13 @@ def test_a_sign_in_leads_nowhere_else(web: Flask) -> None:
         assert answer.location == "/jobs/"
 
 
+def test_a_name_that_is_no_text_is_refused(web: Flask) -> None:
+    form = {"username": "a\x00b", "password": "guess"}
+    answer = web.test_client().post("/login", data=form, headers=HEADERS)
+    assert answer.status_code == 400
+    assert "holds a NUL character" in answer.text
+
+
 def test_a_wrong_password_is_refused(web: Flask) -> None:
     wrong = {"username": "vic", "password": "guess"}
     answer = web.test_client().post("/login", data=wrong, headers=HEADERS)

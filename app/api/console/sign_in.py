@@ -18,7 +18,7 @@ from app.access.web_sessions import (
 )
 from app.api.callers import COOKIE
 from app.api.console.words import speak
-from app.api.dialect import context, language
+from app.api.dialect import context, language, refuse_unstorable
 from app.domain.errors import Forbidden, Unauthenticated
 from app.jobs.context import Context
 from app.models.base import now, reading, transaction
@@ -31,6 +31,10 @@ FOREIGN_FORM = (
 
 def install(console: Blueprint, ctx: Context) -> None:
     """Add sign-in and sign-out, and ask everybody else who they are."""
+
+    @console.before_request
+    def refuse_what_is_no_text() -> None:
+        refuse_unstorable(request.values.to_dict(flat=False), "the query or form")
 
     @console.before_request
     def ask_who() -> AnyResponse | None:

@@ -65,7 +65,7 @@ def register(blueprint: Blueprint) -> None:
 
 def report_log() -> Response:
     """What a host says of its own installation."""
-    said = parameters()
+    said = parameters(mend_text=True)  # the last words of an agent may be bytes of any kind
     token = _token(said)
     take_report(context(), token, load(Report(), said)["logs"])
     return jsonify({})  # without the envelope: installers expect it so

@@ -8,9 +8,9 @@ from typing import Any
 from flask import request
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
 
-from app.api.dialect import UNSTORABLE
 from app.api.ocp import vocabulary
 from app.domain.errors import InvalidRequest
+from app.domain.text import UNSTORABLE
 from app.jobs.graph_views import TaskFilter
 
 MAX_SIZE = 2000
