@@ -33,7 +33,9 @@ def reopen_parts(
 
 
 def _with_followers(session: Session, parts: Sequence[Part]) -> list[Part]:
-    first = {part.target_id: part.stage for part in parts}
+    first: dict[int, int] = {}
+    for part in parts:  # a target may have failed in several stages: all that was revoked has
+        first[part.target_id] = min(part.stage, first.get(part.target_id, part.stage))
     failed = select(Part).where(Part.target_id.in_(first), Part.status == Status.FAILED)
     return [part for part in session.scalars(failed) if part.stage >= first[part.target_id]]
 

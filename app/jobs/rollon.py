@@ -26,11 +26,8 @@ def roll_on(session: Session, task_ids: Iterable[int]) -> None:
 
 def _advance(session: Session, task: Task) -> bool:
     """One look at a rollout; whether it opened a wave, so that another look is worth it."""
-    if not _waits_for_its_wave(session, task):
-        task.next_wave_at, task.waits_for_person = None, False
-        return False
-    block_followers(session, task)
-    if not _open_waves_ended(session, task):
+    block_followers(session, task)  # what is blocked waits for no wave and holds none up
+    if not (_waits_for_its_wave(session, task) and _open_waves_ended(session, task)):
         task.next_wave_at, task.waits_for_person = None, False
         return False
     if reason := why_it_stops(session, task):

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app.automation.events import Verdict
-from app.domain.commands import NextStage, RetryJob, SubmitJob
+from app.domain.commands import NextStage, RetryJob, RevokeJob, SubmitJob
 from app.domain.errors import (
     InvalidRequest,
     LoginMissing,
@@ -18,11 +18,14 @@ from app.domain.errors import (
 )
 from app.domain.rollout import Rollout
 from app.domain.states import Cause, JobStatus, Status
+from app.jobs.cancel import revoke_job
 from app.jobs.context import Context
 from app.jobs.prepare import prepare_run
+from app.jobs.reopen import reopen_parts
 from app.jobs.report import expire_reports, manual_ticket, take_report
 from app.jobs.retry import retry_job, retry_step, retry_subtask, retry_task
 from app.jobs.rollback import roll_back_task
+from app.jobs.rollon import roll_on
 from app.jobs.settle import settle_run
 from app.jobs.skip import skip_subtask
 from app.jobs.submit import submit_job
@@ -268,6 +271,50 @@ def test_a_host_is_removed_once_the_other_job_has_let_go(ctx: Context) -> None:
     retry_task(ctx, 2, "ada")
 
     assert _job(ctx, removal) is JobStatus.SUCCESS
+
+
+# --- Several stages
+
+
+@pytest.mark.parametrize("how", ["failed", "revoked"])
+def test_a_task_is_tried_again_from_the_first_stage_that_failed(ctx: Context, how: str) -> None:
+    stages = (NextStage(job_type="RELOAD_AGENT"), NextStage(job_type="RESTART_AGENT"))
+    hosts = (a_host(0), a_host(1))
+    submit_job(ctx, SubmitJob(job_type="INSTALL_AGENT", hosts=hosts, created_by="a", then=stages))
+    if how == "failed":
+        play(ctx, {"10.9.0.1": REFUSED, "10.9.0.2": REFUSED})
+    else:
+        revoke_job(ctx, RevokeJob(job_id=1))
+    assert _statuses(ctx) == {Status.FAILED: 6}
+
+    retry_task(ctx, 1, "ada")
+
+    assert _statuses(ctx) == {Status.PENDING: 6}
+    assert _open_hosts(ctx) == {1, 2}
+    for _stage in range(3):
+        play(ctx, {"10.9.0.1": OK, "10.9.0.2": OK})
+    assert _job(ctx, 1) is JobStatus.SUCCESS
+
+
+def test_what_is_blocked_waits_for_no_wave(ctx: Context) -> None:
+    rollout = Rollout(batches=(50, 100), soak=timedelta(hours=1))
+    stages = (NextStage(job_type="RESTART_AGENT"),)
+    hosts = (a_host(0), a_host(1))
+    submit_job(
+        ctx,
+        SubmitJob(
+            job_type="INSTALL_AGENT", hosts=hosts, created_by="a", then=stages, rollout=rollout
+        ),
+    )
+    revoke_job(ctx, RevokeJob(job_id=1))
+    with transaction(ctx.engine) as session:
+        last = session.scalars(select(Part).order_by(Part.id.desc())).first()
+        assert last
+        reopen_parts(session, [last])
+
+        roll_on(session, [1])
+
+        assert session.get_one(Task, 1).next_wave_at is None
 
 
 # --- Rollouts
