@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.lab.fixtures", "tests.lab.installation"]
+pytest_plugins = ["tests.lab.fixtures", "tests.lab.installation", "tests.postgres"]
 
 LAB_FOLDERS = {"lab", "e2e", "chaos"}
 

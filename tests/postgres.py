@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 
@@ -44,6 +44,17 @@ def postgres() -> Iterator[str]:
         finally:
             server.terminate()
             server.wait(30)
+
+
+@pytest.fixture
+def empty_database(postgres: str) -> str:
+    """The URL of a database of one's own in the throw-away server."""
+    server = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text("DROP DATABASE IF EXISTS own"))
+        connection.execute(text("CREATE DATABASE own"))
+    server.dispose()
+    return postgres.replace("/postgres?", "/own?")
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes]) -> str:

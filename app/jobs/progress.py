@@ -156,6 +156,7 @@ class _Batch:
     stopping: frozenset[int]
     parts: dict[int, Part] = field(default_factory=dict)  # by host id
     steps: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+    stored: set[tuple[int, int]] = field(default_factory=set)  # steps that have a row
     written: set[tuple[int, int]] = field(default_factory=set)  # steps that are to be stored
     restarted: set[int] = field(default_factory=set)  # parts whose old steps are to be forgotten
     entries: list[Entry] = field(default_factory=list)
@@ -167,6 +168,7 @@ class _Batch:
             self.parts[part.host_id] = part
         for step in session.execute(select(STEP).where(STEP.c.part_id.in_(ids))).mappings():
             self.steps[step["part_id"], step["index"]] = dict(step)
+        self.stored = set(self.steps)
 
     def apply(self, session: Session, event: Event) -> None:
         part = None if isinstance(event, Output) else self.parts.get(getattr(event, "host_id", -1))
@@ -287,9 +289,11 @@ class _Batch:
     def _forget_steps(self, part: Part) -> None:
         """A new attempt shows its own steps; the log of the run before keeps the old ones."""
         for step in list(self._steps_of(part)):
+            place = part.id, step["index"]
             self.restarted.add(part.id)
-            self.written.discard((part.id, step["index"]))
-            del self.steps[part.id, step["index"]]
+            self.written.discard(place)
+            self.stored.discard(place)
+            del self.steps[place]
 
     def _note(self, part: Part, at: datetime) -> None:
         self.entries.append(
@@ -305,10 +309,14 @@ class _Batch:
     def finish(self, session: Session) -> None:
         if self.restarted:
             session.execute(delete(STEP).where(STEP.c.part_id.in_(self.restarted)))
-        store_rows(session, StepRow, [self.steps[place] for place in sorted(self.written)])
+        insert_rows(session, StepRow, self._rows(self.written - self.stored))
+        store_rows(session, StepRow, self._rows(self.written & self.stored))
         append_events(session, self.claim.job_id, self.entries)
         if self.parts:
             refresh_targets(session, self.claim.task_id)
+
+    def _rows(self, places: Iterable[tuple[int, int]]) -> list[dict[str, Any]]:
+        return [self.steps[place] for place in sorted(places)]
 
 
 def _summary(result: Mapping[str, Any]) -> str:

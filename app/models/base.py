@@ -1,13 +1,13 @@
 """What every table shares: the metadata, the column types and the transaction."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import DateTime, Engine, MetaData, create_engine, event
+from sqlalchemy import BigInteger, DateTime, Engine, Integer, MetaData, create_engine, event
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Dialect
@@ -30,6 +30,10 @@ KEPT_ALIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,  # milliseconds
 }
+
+# 64 bits wide on PostgreSQL too: callers ask for any number, logs and packages may be large. SQLite
+# has but one width, and gives a primary key its numbers only under this name.
+NUMBER = BigInteger().with_variant(Integer(), "sqlite")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,7 +86,12 @@ class Base(DeclarativeBase):
     """The root of all rows."""
 
     metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {datetime: UtcDateTime(), dict[str, Any]: JSON(), list[Any]: JSON()}
+    type_annotation_map = {
+        int: NUMBER,
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON(),
+        list[Any]: JSON(),
+    }
 
 
 def now() -> datetime:
@@ -103,6 +112,8 @@ def open_database(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin_immediate)
+    else:
+        event.listen(engine, "do_executemany", _copy)
     return engine
 
 
@@ -122,6 +133,16 @@ def _begin_immediate(connection: Any) -> None:
     # a reader asks for DEFERRED by an execution option: readers never wait for the writer
     deferred = connection.get_execution_options().get("read_only", False)
     connection.exec_driver_sql("BEGIN DEFERRED" if deferred else "BEGIN IMMEDIATE")
+
+
+def _copy(cursor: Any, statement: str, rows: Sequence[Sequence[Any]], _context: Any) -> bool:
+    """Send the rows of a COPY as a stream, which the driver does not do by itself."""
+    if not statement.startswith("COPY "):
+        return False
+    with cursor.copy(statement) as stream:
+        for row in rows:
+            stream.write_row(row)
+    return True
 
 
 def insert_missing(session: Session, table: type[Any], rows: list[dict[str, Any]]) -> None:

@@ -39,14 +39,19 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepare(folder: Path, *more: Callable[[Context], None]) -> Path:
     """A first start in this folder, and whatever else is to be there."""
     ctx = open_context(Settings(data_dir=folder))
-    Base.metadata.create_all(ctx.engine)
-    with transaction(ctx.engine) as session:
-        ensure_first_zone(session)
-        session.add(a_package())
+    begin(ctx)
     for add in more:
         add(ctx)
     ctx.engine.dispose()
     return folder
+
+
+def begin(ctx: Context) -> None:
+    """What a first start writes into an empty database, and an agent's package."""
+    Base.metadata.create_all(ctx.engine)
+    with transaction(ctx.engine) as session:
+        ensure_first_zone(session)
+        session.add(a_package())
 
 
 @pytest.fixture
@@ -60,6 +65,28 @@ def ctx(tmp_path: Path, prepared: Path, redis_socket: str) -> Iterator[Context]:
     ctx.queue.connection.close()
     ctx.engine.dispose()
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_ctx(empty_database: str, tmp_path: Path, redis_socket: str) -> Iterator[Context]:
+    """An installation nobody has used yet, on PostgreSQL and with slices of two hosts."""
+    settings = Settings(
+        data_dir=tmp_path / "postgres", redis_url=f"unix://{redis_socket}", slice_size=2,
+        database_url=empty_database,
+    )  # fmt: skip
+    ctx = open_context(settings)
+    ctx.queue.connection.flushall()
+    begin(ctx)
+    yield ctx
+    ctx.queue.connection.close()
+    ctx.engine.dispose()
+
+
+@pytest.fixture(params=["ctx", "postgres_ctx"])
+def either_ctx(request: pytest.FixtureRequest) -> Context:
+    """What is to be true on both databases is asked of both."""
+    found: Context = request.getfixturevalue(request.param)
+    return found
 
 
 def a_package(version: str = "1.0.0", name: str = "agent") -> Package:

@@ -3,10 +3,8 @@
 import itertools
 import re
 import zlib
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +14,7 @@ from sqlalchemy import insert, update
 from app.domain.commands import HostSpec, RetryJob, SubmitJob
 from app.domain.errors import SubtaskNotFound, TaskNotFound
 from app.domain.states import Cause, Operation, RunStatus, Status, SubtaskStatus, TaskStatus
-from app.jobs.context import Context, open_context
+from app.jobs.context import Context
 from app.jobs.graph_log import attempt_logs, read_log, separator
 from app.jobs.graph_queries import (
     find_creators,
@@ -31,12 +29,9 @@ from app.jobs.retry import retry_job
 from app.jobs.submit import submit_job
 from app.models.base import Base, now, transaction
 from app.models.work import LogChunk, Run
-from app.settings import Settings
-from app.zones.first_start import ensure_first_zone
 from tests.api.given import play
 from tests.api.ocp import submit_stages
-from tests.jobs.conftest import a_host, a_package
-from tests.postgres import postgres  # noqa: F401 - a fixture
+from tests.jobs.conftest import a_host
 
 REFUSED = ["auth", "wrong password"]
 
@@ -361,29 +356,8 @@ def test_pages_of_a_log_of_a_thousand_hosts(ctx: Context) -> None:
 # --- The same on PostgreSQL
 
 
-@pytest.fixture
-def ctx_on_postgres(
-    postgres: str,  # noqa: F811
-    tmp_path: Path,
-    redis_socket: str,
-) -> Iterator[Context]:
-    settings = Settings(
-        data_dir=tmp_path / "pg", database_url=postgres, redis_url=f"unix://{redis_socket}"
-    )
-    ctx = open_context(settings)
-    Base.metadata.create_all(ctx.engine)
-    with transaction(ctx.engine) as session:
-        ensure_first_zone(session)
-        session.add(a_package())
-    ctx.queue.connection.flushall()
-    yield ctx
-    ctx.queue.connection.close()
-    Base.metadata.drop_all(ctx.engine)
-    ctx.engine.dispose()
-
-
-def test_postgresql_finds_and_shows_the_same(ctx_on_postgres: Context) -> None:
-    ctx = ctx_on_postgres
+def test_postgresql_finds_and_shows_the_same(postgres_ctx: Context) -> None:
+    ctx = postgres_ctx
     submit_stages(ctx, 2, "INSTALL_AGENT", "RESTART_AGENT")
     play(ctx, {"10.9.0.1": "ok", "10.9.0.2": REFUSED})
     second = TaskFilter(

@@ -1,13 +1,11 @@
 """The same engine on PostgreSQL: claims, locks and settles of many workers at once."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, func, select, text, update
+from sqlalchemy import func, select, text, update
 
 from app.access.redact import Redactor
 from app.automation.events import Verdict, read
@@ -15,45 +13,25 @@ from app.domain.commands import Idempotency, SubmitJob
 from app.domain.errors import WrongState
 from app.domain.states import Cause, JobStatus, RunStatus, Status
 from app.jobs.claim import claim_run
-from app.jobs.context import Context, open_context
+from app.jobs.context import Context
 from app.jobs.once import do_once
 from app.jobs.progress import write_events
 from app.jobs.report import expire_reports
 from app.jobs.retry import retry_subtask
 from app.jobs.settle import settle_run
 from app.jobs.submit import submit_job
-from app.models.base import Base, now, reading, transaction
+from app.models.base import now, reading, transaction
 from app.models.counter import take_turn
 from app.models.fleet import Host, HostLock
 from app.models.work import EventRow, Job, Part, ReportToken, Run, Subtask
-from app.settings import Settings
-from app.zones.first_start import ensure_first_zone
-from tests.jobs.conftest import a_host, a_package, broke, claim_next, started, worked
-from tests.postgres import postgres  # noqa: F401 - a fixture
+from tests.jobs.conftest import a_host, broke, claim_next, started, worked
 
 HOSTS = 6
 
 
 @pytest.fixture
-def ctx(postgres: str, tmp_path: Path, redis_socket: str) -> Iterator[Context]:  # noqa: F811
-    """An installation on a database of its own inside the throw-away server."""
-    server = create_engine(postgres, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text("DROP DATABASE IF EXISTS engine"))
-        connection.execute(text("CREATE DATABASE engine"))
-    server.dispose()
-    settings = Settings(
-        data_dir=tmp_path, redis_url=f"unix://{redis_socket}", slice_size=2,
-        database_url=postgres.replace("/postgres?", "/engine?"),
-    )  # fmt: skip
-    ctx = open_context(settings)
-    Base.metadata.create_all(ctx.engine)
-    with transaction(ctx.engine) as session:
-        ensure_first_zone(session)
-        session.add(a_package())
-    yield ctx
-    ctx.queue.connection.close()
-    ctx.engine.dispose()
+def ctx(postgres_ctx: Context) -> Context:
+    return postgres_ctx
 
 
 def install(ctx: Context, hosts: list[int]) -> int:
