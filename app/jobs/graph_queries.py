@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, cast, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.domain.errors import SubtaskNotFound, TaskNotFound
@@ -101,7 +101,7 @@ def _has_business(
     is_postgresql = session.get_bind().dialect.name == "postgresql"
     unpack = func.json_array_elements_text if is_postgresql else func.json_each
     rows = unpack(Job.business_ids).table_valued("value")
-    business = cast(rows.c.value, Integer)
+    business = cast(rows.c.value, BigInteger)
     fits = business.not_in(sorted(ids)) if other else business.in_(sorted(ids))
     within = select(1).select_from(rows).where(fits).correlate(Job).exists()
     # asked of each task in turn: a page is full long before all of them were looked at

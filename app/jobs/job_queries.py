@@ -5,7 +5,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, cast, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.domain.catalogue import CATALOGUE
@@ -137,7 +137,7 @@ def _names_business(
     is_postgresql = session.get_bind().dialect.name == "postgresql"
     unpack = func.json_array_elements_text if is_postgresql else func.json_each
     rows = unpack(Job.business_ids).table_valued("value")
-    return select(1).select_from(rows).where(matches(cast(rows.c.value, Integer))).exists()
+    return select(1).select_from(rows).where(matches(cast(rows.c.value, BigInteger))).exists()
 
 
 def _sort_jobs(query: Select[Job], wanted: JobFilter) -> Select[Job]:

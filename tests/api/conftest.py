@@ -15,7 +15,13 @@ from app.factory import create_app
 from app.jobs.context import Context
 from app.models.base import transaction
 from tests.api.ocp import add_people
-from tests.jobs.conftest import ctx, install, prepare, redis_socket  # noqa: F401 - fixtures
+from tests.jobs.conftest import (  # noqa: F401 - fixtures
+    ctx,
+    install,
+    postgres_ctx,
+    prepare,
+    redis_socket,
+)
 
 SECRET = "a-random-secret-of-the-caller"
 
