@@ -7,12 +7,13 @@ from app.domain.catalogue import Effect
 from app.models.base import now
 from app.models.fleet import Host
 
+CPU_LENGTH = 16  # characters of the host's column
 Found = Mapping[str, Any]  # the `after` of the package role
 
 
 def apply_effect(host: Host, effect: Effect, after: Found, standing_account: str | None) -> None:
     """Bring the host's row to what was proved on it; `standing_account` now holds our key."""
-    host.cpu_arch = after.get("cpu_arch") or host.cpu_arch
+    host.cpu_arch = (after.get("cpu_arch") or host.cpu_arch)[:CPU_LENGTH]
     host.os_version = after.get("os_version") or host.os_version
     host.hostname = after.get("hostname") or host.hostname
     if standing_account:

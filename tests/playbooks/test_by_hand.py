@@ -2,10 +2,12 @@
 
 import configparser
 import json
+import math
 import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -124,6 +126,52 @@ def test_without_pipelining_the_program_goes_as_a_file_and_is_gone_afterwards(ho
 
     assert result["phases"]
     assert not list(Path(host.root, "ansible").glob("**/*.py"))
+
+
+PHASE = {"key": "check", "status": "ok", "changed": False, "log": "", "seconds": 1}
+RELEASE = {"version": "1", "sha256": "", "path": ""}
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        ({"changed": True}, "it has no phases"),
+        ({"phases": "none"}, "phases of the answer is of the wrong kind"),
+        ({"phases": ["check"]}, "a phase is no object"),
+        ({"phases": [PHASE | {"log": None}]}, "log of a phase is of the wrong kind"),
+        ({"phases": [PHASE | {"seconds": math.nan}]}, "seconds are no length of time"),
+        ({"phases": [PHASE | {"seconds": 1e300}]}, "seconds are no length of time"),
+        ({"phases": [{"key": "check"}]}, "a phase has no changed"),
+        ({"phases": [PHASE], "after": []}, "after of the answer is of the wrong kind"),
+        ({"phases": [PHASE], "after": {"hostname": 1}}, "hostname of after is of the wrong kind"),
+        ({"phases": [PHASE], "before": {"release": {"version": "1"}}}, "the release has no path"),
+    ],
+)
+def test_an_answer_our_program_does_not_give_is_that_hosts_failure(
+    host: Host, tmp_path: Path, answer: dict[str, Any], what: str
+) -> None:
+    result = host.playbook("install_agent", ansible_python_interpreter=liar(tmp_path, answer))
+
+    assert result["msg"].startswith("The host's answer is not one our program gives: ")
+    assert what in result["msg"]
+
+
+def test_of_an_answer_only_what_our_program_says_counts(host: Host, tmp_path: Path) -> None:
+    mine = {"phases": [PHASE], "reason": "ok", "after": {"release": RELEASE}}
+    more = {"ansible_facts": {"ansible_python_interpreter": "/evil"}, "unreachable": True}
+    python = liar(tmp_path, mine | more | {"add_host": {"host_name": "evil"}})
+
+    result = host.playbook("install_agent", ansible_python_interpreter=python)
+
+    assert result == mine | {"changed": False}
+
+
+def liar(folder: Path, answer: dict[str, Any]) -> str:
+    """A Python that answers this whatever it is asked."""
+    python = folder / "python"
+    python.write_text(f"#!/bin/sh\ncat >/dev/null\ncat <<'END'\n{json.dumps(answer)}\nEND\n")
+    python.chmod(0o755)
+    return str(python)
 
 
 def test_an_argument_of_the_wrong_type_is_named(host: Host) -> None:

@@ -54,6 +54,23 @@ EVERYWHERE = "/usr/bin/python3"
 PROFILE = "legacy"  # how Ansible writes and reads JSON for what is not a module of its own
 PUTTING_BACK = 15  # seconds of the deadline that are for putting back what was there
 
+# What the host's program answers. Whoever reads it may rely on that: a host whose Python says
+# something else must not break what is written together with the answers of other hosts, nor tell
+# Ansible of facts or hosts.
+TEXT, OBJECT = (str, type(None)), (dict, type(None))
+ANSWER = {
+    "changed": bool, "failed": bool, "restored": bool, "released": bool,
+    "msg": str, "reason": str, "cause": TEXT, "holder": str,
+    "phases": list, "before": OBJECT, "after": OBJECT, "diff": list,
+}  # fmt: skip
+PHASE = {"key": str, "status": str, "changed": bool, "log": str, "seconds": (int, float)}
+FOUND = {
+    "release": OBJECT, "running": bool, "config_sha256": TEXT, "pid": (int, type(None)),
+    "cpu_arch": str, "os_version": str, "hostname": str,
+}  # fmt: skip
+RELEASE = {"version": str, "sha256": str, "path": str}
+LONGEST = 10**6  # seconds of a phase
+NOT_OURS = "The host's answer is not one our program gives: {}"
 
 FILES = Path(__file__).resolve().parents[1] / "files"
 CARRIER = run_path(str(FILES / "packing.py"))["carry"]()  # before Ansible forks for every host
@@ -94,6 +111,8 @@ class ActionModule(ActionBase):
         )
         said = self._low_level_execute_command(command, in_data=sent)
         answer: dict[str, Any] = self._parse_returned_data(said, PROFILE)
+        if answer["_ansible_parsed"]:
+            answer = _checked(answer)
         remove_internal_keys(answer)
         return answer
 
@@ -166,6 +185,36 @@ class ActionModule(ActionBase):
         self._transfer_file(path, remote)
         self._fixup_perms2((self._connection._shell.tmpdir, remote), execute=False)
         return str(remote)
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """The host's answer, when it has the shape of one; what else it says is dropped."""
+    kept = _known("the answer", ANSWER, answer)
+    phases = kept.get("phases")
+    if phases is None:
+        raise AnsibleActionFail(NOT_OURS.format("it has no phases"))
+    kept["phases"] = [_known("a phase", PHASE, phase, whole=True) for phase in phases]
+    for phase in kept["phases"]:
+        if not 0 <= phase["seconds"] <= LONGEST:
+            raise AnsibleActionFail(NOT_OURS.format("a phase's seconds are no length of time"))
+    for name in ("before", "after"):
+        if kept.get(name) is not None:
+            kept[name] = found = _known(name, FOUND, kept[name])
+            if found.get("release") is not None:
+                found["release"] = _known("the release", RELEASE, found["release"], whole=True)
+    return kept
+
+
+def _known(what: str, shape: dict[str, Any], said: Any, *, whole: bool = False) -> dict[str, Any]:
+    if not isinstance(said, dict):
+        raise AnsibleActionFail(NOT_OURS.format(f"{what} is no object"))
+    missing = shape.keys() - said.keys()
+    if whole and missing:
+        raise AnsibleActionFail(NOT_OURS.format(f"{what} has no {min(missing)}"))
+    for name, kind in shape.items():
+        if name in said and not isinstance(said[name], kind):
+            raise AnsibleActionFail(NOT_OURS.format(f"{name} of {what} is of the wrong kind"))
+    return {name: said[name] for name in shape if name in said}
 
 
 def _converted(name: str, kind: type, value: Any) -> Any:
