@@ -15,7 +15,6 @@ from app.domain.states import (
     Status,
     SubtaskStatus,
     TaskStatus,
-    Undo,
     fold_job,
     fold_subtask,
     fold_target,
@@ -26,7 +25,17 @@ from app.jobs.block import block_followers
 from app.models.base import chunks, now
 from app.models.journal import Entry, append_events
 from app.models.rows import update_rows
-from app.models.work import TOUCHED, Job, Part, Run, Subtask, Target, Task, count_statuses
+from app.models.work import (
+    TOUCHED,
+    Job,
+    Part,
+    Run,
+    Subtask,
+    Target,
+    Task,
+    count_statuses,
+    is_unfinished,
+)
 
 AS_IT_IS = {"populate_existing": True}  # what the session thinks it knows is read again
 
@@ -132,15 +141,8 @@ def _said_by_parts(session: Session, task: Task) -> dict[int, list[tuple[Status,
 
 def _waits(session: Session, task: Task) -> bool:
     """Whether some part of the task waits for something that is alive."""
-    if task.is_aborted:
-        waiting = Part.status == Status.RUNNING
-    elif task.direction is Direction.FORWARD:
-        waiting = Part.status.in_([Status.PENDING, Status.RUNNING])
-    else:
-        # behind a part that could not be taken back, the earlier ones wait for a person's retry
-        stuck = select(Part.target_id).where(Part.task_id == task.id, Part.undo == Undo.FAILED)
-        waiting = (Part.undo == Undo.DUE) & Part.target_id.not_in(stuck)
-    query = select(Part.id).where(Part.task_id == task.id, waiting)
+    query = select(Part.id).join(Task, Task.id == Part.task_id)
+    query = query.where(Part.task_id == task.id, is_unfinished())
     return session.scalar(query.limit(1)) is not None
 
 

@@ -13,9 +13,11 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
+    exists,
+    not_,
     or_,
 )
-from sqlalchemy.orm import Mapped, mapped_column, object_session
+from sqlalchemy.orm import Mapped, aliased, mapped_column, object_session
 
 from app.domain.states import (
     Cause,
@@ -388,9 +390,18 @@ class Duty(Base):
 
 
 def is_unfinished() -> ColumnElement[bool]:
-    """In a query that joins Task: parts that wait or run, on the way there or on the way back."""
-    forward = Part.status.in_([Status.PENDING, Status.RUNNING])
-    return or_(and_(Task.direction == Direction.FORWARD, forward), Part.undo == Undo.DUE)
+    """In a query that joins Task: parts that run, or wait for something that is alive.
+
+    What an aborted task left undone waits for nobody. Nor does what is still to be taken back on a
+    host where something later could not be: first a person must try that again.
+    """
+    later = aliased(Part)
+    is_stuck = exists().where(later.target_id == Part.target_id, later.undo == Undo.FAILED)
+    waits = or_(
+        and_(Task.direction == Direction.FORWARD, Part.status == Status.PENDING),
+        and_(Part.undo == Undo.DUE, not_(is_stuck)),
+    )
+    return or_(Part.status == Status.RUNNING, and_(not_(Task.is_aborted), waits))
 
 
 def instance_id_of(host_id: int | None, address: str, zone_id: int) -> str:
