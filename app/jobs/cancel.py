@@ -34,7 +34,7 @@ def revoke_job(ctx: Context, command: RevokeJob) -> None:
         parts = session.scalars(_unfinished(session, job, command.instance_ids)).all()
         if not parts:
             raise NothingToStop(f"Job {job.id} has nothing that waits or runs.", job_id=job.id)
-        job.is_stopping = not command.instance_ids
+        job.is_stopping = job.is_stopping or not command.instance_ids
         runs = stop_parts(session, job.id, parts)
     ctx.queue.send(runs)
 
