@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -195,13 +194,8 @@ def _note(session: Session, run: Run, parts: Collection[Part]) -> None:
         [
             Entry(kind="part", data=part.change, host_id=part.host_id, run_id=run.id, at=at)
             for part in parts
-            if part.finished_at and part.finished_at >= _recent(run, at)
         ],
     )
-
-
-def _recent(run: Run, at: datetime) -> datetime:
-    return run.started_at or at
 
 
 def _wipe_logins(session: Session, job_id: int) -> None:
