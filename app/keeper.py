@@ -16,7 +16,7 @@ from app.jobs.retention import forget_old
 from app.jobs.settle import needed_hosts
 from app.log import log
 from app.models.base import now, reading, transaction
-from app.models.duties import find_lease, not_due, open_lease, postpone, renew_lease
+from app.models.duties import find_lease, is_due, open_lease, postpone, renew_lease
 
 LEASE = "keeper"
 
@@ -108,8 +108,7 @@ class Keeper:
 
     def _due(self) -> list[Chore]:
         with reading(self.ctx.engine) as session:
-            later = not_due(session)
-        return [chore for chore in CHORES if chore.name not in later]
+            return [chore for chore in CHORES if is_due(session, chore.name, chore.every)]
 
     def _take(self, chore: Chore) -> None:
         """The duty is due again in a while, also when doing it fails."""

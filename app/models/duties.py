@@ -1,6 +1,5 @@
 """Rows for what only one process may do, and for what is to be done again and again."""
 
-from collections.abc import Collection
 from datetime import timedelta
 
 from sqlalchemy import select, update
@@ -33,9 +32,16 @@ def renew_lease(session: Session, lease: Lease, owner: str) -> bool:
     return session.execute(renewed).scalar() is not None
 
 
-def not_due(session: Session) -> Collection[str]:
-    """The duties whose time has not come."""
-    return set(session.scalars(select(Duty.name).where(Duty.due_at > now())))
+def is_due(session: Session, name: str, every: timedelta) -> bool:
+    """Whether that duty's time has come.
+
+    One that is put off for longer than it ever is was put off by a clock that was ahead of ours.
+    """
+    at = now()
+    put_off = select(Duty.name).where(
+        Duty.name == name, Duty.due_at > at, Duty.due_at <= at + every
+    )
+    return session.scalar(put_off) is None
 
 
 def postpone(session: Session, name: str, by: timedelta) -> None:

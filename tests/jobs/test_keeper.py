@@ -99,6 +99,19 @@ def test_when_the_elected_one_stops_the_other_takes_over(ctx: Context, clock: Cl
     ), "one that comes back finds that it is no longer the one"
 
 
+def test_a_duty_put_off_by_a_clock_that_was_ahead_is_due(ctx: Context) -> None:
+    keeper = Keeper(ctx)
+    keeper.turn()
+    with transaction(ctx.engine) as session:
+        session.execute(update(Duty).values(due_at=now() + timedelta(hours=2)))
+
+    keeper.turn()
+
+    with reading(ctx.engine) as session:
+        ahead = session.scalars(select(Duty.due_at)).all()
+    assert max(ahead) < now() + timedelta(hours=1, minutes=1)
+
+
 def test_of_several_that_see_it_gone_one_wins(ctx: Context, clock: Clock) -> None:
     Keeper(ctx).turn()
     heirs = [Keeper(ctx, clock) for _ in range(4)]
