@@ -56,7 +56,11 @@ def declare_lost(ctx: Context, book: LeaseBook) -> int:
     expired = book.expired(leases)
     for run_id, owner in expired:
         log.warning("A run lost its worker", run_id=run_id, owner=owner, action="lost")
-        settle_lost(ctx, run_id, owner, "its worker is gone")
+        try:
+            settle_lost(ctx, run_id, owner, "its worker is gone")
+        except Exception as error:
+            # the others, and every other duty, must not wait for this one; it is due again
+            log.error("Cannot settle a lost run", run_id=run_id, error=repr(error))
     return len(expired)
 
 

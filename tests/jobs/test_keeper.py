@@ -8,11 +8,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
+from app.access.redact import Redactor
 from app.jobs.context import Context
+from app.jobs.progress import write_events
 from app.keeper import CHORES, LEASE, Keeper
 from app.models.base import now, reading, transaction
-from app.models.work import Duty, Lease, Run
-from tests.jobs.conftest import claim_next
+from app.models.work import Duty, Lease, Part, Run
+from tests.jobs.conftest import a_host, claim_next, started, worked
 from tests.jobs.test_submit import Install
 
 PATIENCE = 6.0  # seconds a keeper waits for a rival's lease to move: three looks of two seconds
@@ -110,6 +112,26 @@ def test_a_duty_put_off_by_a_clock_that_was_ahead_is_due(ctx: Context) -> None:
     with reading(ctx.engine) as session:
         ahead = session.scalars(select(Duty.due_at)).all()
     assert max(ahead) < now() + timedelta(hours=1, minutes=1)
+
+
+def test_a_run_that_cannot_be_settled_holds_up_no_other_and_no_duty(
+    ctx: Context, clock: Clock, install: Install
+) -> None:
+    install([a_host(0)])
+    install([a_host(1)])
+    claims = [claim_next(ctx), claim_next(ctx)]
+    with transaction(ctx.engine) as session:
+        write_events(session, claims[0], Redactor([]), [started(1), worked(1)])
+        session.execute(update(Part).where(Part.id == 1).values(job_type="OF_ANOTHER_VERSION"))
+    keeper = Keeper(ctx, clock)
+    keeper.turn()
+    make_due(ctx)
+    clock.seconds += ctx.settings.lease_seconds
+
+    keeper.turn()
+
+    assert [outcome(ctx, claim.run_id) for claim in claims] == ["", "lost"]
+    assert due(ctx) == set()
 
 
 def test_of_several_that_see_it_gone_one_wins(ctx: Context, clock: Clock) -> None:
