@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from app.domain.text import storable
+
 MARK = "***"
 SHORT = 6  # shorter values are hidden only as whole words: they occur inside harmless ones
 REMEMBERED = 10_000  # texts known to be harmless, at most
@@ -48,12 +50,16 @@ class Redactor:
             by_length.setdefault(len(form), set()).add(form)
 
     def text(self, text: str) -> str:
-        """The text with every secret hidden; the very same text when there is none."""
+        """The text with every secret hidden, and without what no database keeps.
+
+        The very same text when there is neither.
+        """
         if text in self._harmless:
             return text
         spans = [*self._find_long(text), *self._find_short(text)]
         if spans:
-            return _hide(text, spans)
+            return storable(_hide(text, spans))
+        text = storable(text)
         if len(text) <= REMEMBERED_LENGTH and len(self._harmless) < REMEMBERED:
             self._harmless.add(text)
         return text

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from app.automation.causes import classify
 from app.domain.states import Cause
-from app.domain.text import storable
 
 ResultStatus = Literal["ok", "failed", "unreachable", "skipped"]
 Outcome = Literal["successful", "failed", "stopped", "timeout", "error"]
@@ -89,7 +88,7 @@ def read(raw: Mapping[str, Any]) -> Iterator[Event]:
         yield reader(kind, data, at)
     if text := raw.get("stdout"):
         name = data.get("host")
-        yield Output(_host_id(name) if name else None, storable(_plain(text)) + "\n", at)
+        yield Output(_host_id(name) if name else None, _plain(text) + "\n", at)
 
 
 def _started(_kind: str, data: Mapping[str, Any], at: datetime) -> HostStarted:
@@ -98,7 +97,7 @@ def _started(_kind: str, data: Mapping[str, Any], at: datetime) -> HostStarted:
 
 def _result(kind: str, data: Mapping[str, Any], at: datetime) -> HostResult:
     status = RESULTS[kind]
-    result = storable(data.get("res") or {})
+    result = data.get("res") or {}
     ignored = status == "failed" and bool(data.get("ignore_errors"))
     bad = status in ("failed", "unreachable") and not ignored
     cause, reason = classify(result) if bad else (None, "")

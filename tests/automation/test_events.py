@@ -100,21 +100,6 @@ def test_colours_and_line_ends_go() -> None:
     assert output.text == "red\nline\n"
 
 
-def test_what_no_database_can_keep_is_replaced() -> None:
-    log = "agent says \x00\ud800 and ends"
-    result = {"msg": log, "phases": [{"key": "start", "status": "failed", "log": log}]}
-    raw = {"event": "runner_on_failed", "event_data": {"host": "host_1", "res": result}}
-
-    [failed, output] = read(raw | {"stdout": log})
-
-    assert isinstance(failed, HostResult)
-    assert isinstance(output, Output)
-    mended = "agent says \ufffd\ufffd and ends"
-    assert failed.result["phases"][0]["log"] == mended
-    assert mended in failed.reason
-    assert output.text == f"{mended}\n"
-
-
 def test_a_host_that_is_not_ours_is_nobody() -> None:
     raw = {"event": "runner_on_ok", "event_data": {"host": "localhost", "res": {}}}
 

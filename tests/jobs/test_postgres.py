@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, text, update
 
 from app.access.redact import Redactor
-from app.automation.events import Verdict, read
+from app.automation.events import Verdict
 from app.domain.commands import Idempotency, SubmitJob
 from app.domain.errors import WrongState
 from app.domain.states import Cause, JobStatus, RunStatus, Status
@@ -122,6 +122,23 @@ def test_one_of_forty_identical_retries_is_accepted(ctx: Context) -> None:
     assert statuses == [Status.PENDING]
 
 
+def test_a_host_that_says_what_is_no_text_costs_its_neighbour_nothing(ctx: Context) -> None:
+    job_id = install(ctx, [1, 2])
+    claim = claim_next(ctx)
+    odd, other = claim.parts
+    said = broke(odd, Cause.AGENT_EXITED, "from a log with holes: \0")
+
+    with transaction(ctx.engine) as session:
+        write_events(session, claim, Redactor([]), [said, worked(other)])
+
+    with reading(ctx.engine) as session:
+        rows = select(Part.status, Part.reason).where(Part.job_id == job_id).order_by(Part.id)
+        assert session.execute(rows).all() == [
+            (Status.FAILED, "from a log with holes: \ufffd"),
+            (Status.SUCCESS, "changed"),
+        ]
+
+
 def test_two_workers_never_have_one_run(ctx: Context) -> None:
     install(ctx, [1, 2])
 
@@ -158,21 +175,3 @@ def await_somebody_waiting(ctx: Context) -> None:
         while not connection.scalar(waiting):
             connection.rollback()
             threading.Event().wait(0.02)
-
-
-def test_what_hosts_say_may_hold_what_text_cannot(ctx: Context) -> None:
-    job_id = install(ctx, [1, 2])
-    claim = claim_next(ctx)
-    log = "agent says \x00\ud800 and ends"
-    result = {"msg": log, "phases": [{"key": "check", "status": "failed", "log": log}]}
-    with transaction(ctx.engine) as session:
-        for host in claim.parts:
-            said = {"host": f"host_{host}", "res": result}
-            raw = {"event": "runner_on_failed", "event_data": said, "stdout": log}
-            write_events(session, claim, Redactor([]), read(raw))
-
-    with reading(ctx.engine) as session:
-        reasons = session.scalars(select(Part.reason).where(Part.job_id == job_id)).all()
-    assert [reason.partition(".")[0] for reason in reasons] == [
-        "agent says \ufffd\ufffd and ends"
-    ] * 2
