@@ -46,15 +46,12 @@ def _play(
     run = _playbook_run(ctx, play)
     redactor = Redactor(prepared.secrets)
     recorder = Recorder(ctx, claim, redactor, run.stop)
-
-    proofs: list[threading.Thread] = []
+    proofs = Proofs(ctx, claim, play, redactor)
 
     def stop_hosts(hosts: set[int]) -> None:
         recorder.stopping |= hosts
         run.stop_hosts(hosts)
-        # the proof takes seconds, and the thread that asks for it also renews our lease
-        proofs.append(threading.Thread(target=_settle_hosts, args=(ctx, claim, play, hosts)))
-        proofs[-1].start()
+        proofs.begin(hosts)
 
     def stop() -> None:
         recorder.stopping |= set(play.limit)
@@ -72,16 +69,46 @@ def _play(
             recorder.close()
         except Fenced:
             watch.is_fenced = True
-        for proof in proofs:
-            proof.join()
-        stopped = Stopped()
+        stopped = proofs.end()
         if watch.stop_requested and not watch.is_fenced:
-            stopped = _prove_whole(ctx, play, begun)
+            stopped = _redacted_proof(redactor, _prove_whole(ctx, play, begun))
     return (None if watch.is_fenced else _redacted(redactor, verdict)), stopped
 
 
-def _settle_hosts(ctx: Context, claim: Claim, play: Play, hosts: set[int]) -> None:
-    settle_stopped_hosts(ctx, claim, hosts, prove_stopped(ctx, play, hosts & play.limit))
+class Proofs:
+    """Asks hosts that were stopped one by one, and settles them while the run goes on for others.
+
+    Each time in a thread: that takes seconds, and whoever asks for it also renews our lease.
+    """
+
+    def __init__(self, ctx: Context, claim: Claim, play: Play, redactor: Redactor) -> None:
+        self.ctx, self.claim, self.play, self.redactor = ctx, claim, play, redactor
+        self._threads: list[threading.Thread] = []
+        self._failed: set[int] = set()
+
+    def begin(self, hosts: set[int]) -> None:
+        thread = threading.Thread(target=self._settle, args=(hosts,))
+        self._threads.append(thread)
+        thread.start()
+
+    def end(self) -> Stopped:
+        """When all have been asked: those of which nobody could find out whether they stopped."""
+        for thread in self._threads:
+            thread.join()
+        return Stopped(unproved=dict.fromkeys(self._failed, NOT_ASKED))
+
+    def _settle(self, hosts: set[int]) -> None:
+        try:
+            asked = prove_stopped(self.ctx, self.play, hosts & self.play.limit)
+            known = replace(asked, proved=asked.proved | (hosts - self.play.limit))
+            stopped = _redacted_proof(self.redactor, known)
+            settle_stopped_hosts(self.ctx, self.claim, hosts, stopped)
+        except Exception as error:
+            log.error("Cannot settle stopped hosts", run_id=self.claim.run_id, error=repr(error))
+            self._failed |= hosts
+
+
+NOT_ASKED = "it was stopped here, but the host could not be asked whether its work ended"
 
 
 def _playbook_run(ctx: Context, play: Play) -> PlaybookRun:
@@ -96,6 +123,12 @@ def _redacted(redactor: Redactor, verdict: Verdict) -> Verdict:
         message=redactor.text(verdict.message),
         failed={host: (c, redactor.text(why)) for host, (c, why) in verdict.failed.items()},
     )
+
+
+def _redacted_proof(redactor: Redactor, stopped: Stopped) -> Stopped:
+    """The same for what hosts said when they were asked."""
+    words = {host: redactor.text(why) for host, why in stopped.unproved.items()}
+    return replace(stopped, unproved=words)
 
 
 class _Begun:
@@ -137,8 +170,7 @@ def prove_stopped(ctx: Context, play: Play, hosts: Collection[int]) -> Stopped:
     return Stopped(
         proved=proved,
         unproved={
-            host: "it was stopped here, but the host could not be asked whether its work ended: "
-            + verdict.failed.get(host, (Cause.LOST, "no answer"))[1]
+            host: f"{NOT_ASKED}: {verdict.failed.get(host, (Cause.LOST, 'no answer'))[1]}"
             for host in set(hosts) - proved
         },
     )
