@@ -7,16 +7,14 @@ from sqlalchemy.orm import Session
 
 from app.access.credentials import forget_credentials
 from app.domain.errors import HostsBusy
+from app.models.base import chunks
 from app.models.fleet import Host, HostLock
-
-CHUNK = 5000  # values in one IN list
 
 
 def forget_hosts(session: Session, host_ids: Sequence[int]) -> list[int]:
     """No longer manage these hosts; those a job is changing right now are refused, all or none."""
     forgotten: list[int] = []
-    for start in range(0, len(host_ids), CHUNK):
-        some = host_ids[start : start + CHUNK]
+    for some in chunks(host_ids):
         _refuse_busy(session, some)
         for host in session.scalars(select(Host).where(Host.id.in_(some), ~Host.is_forgotten)):
             _forget(host)

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, false, func, not_, or_, select, true
 from sqlalchemy.orm import Session
 
 from app.domain.addresses import stored_address
 from app.domain.errors import InvalidRequest
+from app.models.base import among, chunks
 from app.models.fleet import Business, Host, InstallChannel, Zone
 
 T = TypeVar("T")
 Conditions = tuple[tuple[str, tuple[Any, ...]], ...]
-CHUNK = 5000  # values in one IN list
 MOST_WAYS = 100  # values that each cost a condition of their own
 SOURCES = ("CMDB", "EXCEL", "NODE_MAN")
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
@@ -85,20 +85,17 @@ def businesses_of(
 ) -> set[int]:
     """Whose hosts these are, by id or by zone and address; hosts nobody knows belong to nobody."""
     found: set[int] = set()
-    ids, places = list(host_ids), list(addresses)
-    for start in range(0, len(ids), CHUNK):
-        some = ids[start : start + CHUNK]
+    for some in chunks(host_ids):
         found.update(session.scalars(select(Host.business_id).where(Host.id.in_(some))))
-    for start in range(0, len(places), CHUNK):
-        some_places = set(places[start : start + CHUNK])
-        texts = {address for _, address in some_places}
+    for places in map(set, chunks(addresses)):
+        texts = {address for _, address in places}
         query = select(Host.business_id, Host.zone_id, Host.inner_ip, Host.inner_ipv6).where(
             or_(Host.inner_ip.in_(texts), Host.inner_ipv6.in_(texts))
         )
         found.update(
             business
             for business, zone, v4, v6 in session.execute(query)
-            if (zone, v4) in some_places or (zone, v6) in some_places
+            if (zone, v4) in places or (zone, v6) in places
         )
     return found
 
@@ -129,17 +126,12 @@ def _filter(query: Select[Any], wanted: HostFilter) -> Select[Any]:
         if values is not None:
             query = query.where(column.in_(values))
     if wanted.host_ids is not None:
-        query = query.where(Host.id.in_(_inline("wanted", wanted.host_ids)))
+        query = query.where(among(Host.id, wanted.host_ids))
     if wanted.excluded_ids:
-        query = query.where(Host.id.not_in(_inline("excluded", wanted.excluded_ids)))
+        query = query.where(not_(among(Host.id, wanted.excluded_ids)))
     for key, asked in wanted.conditions:
         query = query.where(_condition(key, asked))
     return query
-
-
-def _inline(name: str, ids: Iterable[int]) -> Any:
-    # numbers, written into the statement: databases limit how many parameters it may have
-    return bindparam(name, sorted(ids), expanding=True, literal_execute=True)
 
 
 def _condition(key: str, values: tuple[Any, ...]) -> ColumnElement[bool]:

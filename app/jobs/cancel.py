@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, not_, select, update
 from sqlalchemy.orm import Session
 
 from app.domain.commands import RevokeJob
@@ -17,7 +17,7 @@ from app.jobs.instances import stored_names
 from app.jobs.report import GIVEN_UP
 from app.jobs.settle import NEVER_BEGUN, close_steps
 from app.log import log
-from app.models.base import again_on_deadlock, now, transaction
+from app.models.base import again_on_deadlock, among, now, transaction
 from app.models.journal import Entry, append_events
 from app.models.work import Job, Part, Run, RunPart, Subtask, Target, Task, is_unfinished
 
@@ -132,7 +132,7 @@ def _held(session: Session, parts: Collection[Part]) -> dict[int, int]:
         select(RunPart.part_id, RunPart.run_id)
         .join(Run, Run.id == RunPart.run_id)
         .where(
-            RunPart.part_id.in_([part.id for part in parts]),
+            among(RunPart.part_id, (part.id for part in parts)),
             Run.status.in_([RunStatus.RUNNING, RunStatus.CANCELING]),
         )
     )
@@ -141,49 +141,31 @@ def _held(session: Session, parts: Collection[Part]) -> dict[int, int]:
 
 def _forget_unclaimed(session: Session, parts: Collection[Part]) -> None:
     """Runs nobody claimed yet lose these parts, and end when none is left."""
-    ids = [part.id for part in parts]
-    waiting = (
-        select(Run)
-        .join(RunPart, RunPart.run_id == Run.id)
-        .where(RunPart.part_id.in_(ids), Run.status == RunStatus.READY)
-        .distinct()
-    )
-    for run in session.scalars(waiting).all():
-        if _open_parts(session, run.id) == 0:
-            end_unclaimed(session, run)
-
-
-def _open_parts(session: Session, run_id: int) -> int:
     session.flush()
-    query = (
-        select(func.count())
-        .select_from(RunPart)
+    theirs = select(RunPart.run_id).where(among(RunPart.part_id, (part.id for part in parts)))
+    left = (
+        select(RunPart.part_id)
         .join(Part, Part.id == RunPart.part_id)
         .join(Task, Task.id == Part.task_id)
-        .where(RunPart.run_id == run_id, is_unfinished())
+        .where(RunPart.run_id == Run.id, is_unfinished())
     )
-    return session.scalar(query) or 0
-
-
-def end_unclaimed(session: Session, run: Run) -> None:
-    """A run no worker had: it is over without having begun."""
-    ended = session.execute(
+    over = (
         update(Run)
-        .where(Run.id == run.id, Run.status == RunStatus.READY)
+        .where(Run.id.in_(theirs), Run.status == RunStatus.READY, not_(left.exists()))
         .values(status=RunStatus.ENDED, outcome="stopped", finished_at=now())
         .returning(Run.id)
-    ).scalar()
-    if ended is not None:
-        session.execute(
-            update(Subtask).where(Subtask.live_run_id == run.id).values(live_run_id=None)
-        )
+        .execution_options(synchronize_session=False)
+    )
+    ended = session.scalars(over).all()
+    free = update(Subtask).where(among(Subtask.live_run_id, ended)).values(live_run_id=None)
+    session.execute(free)
 
 
 def _ask(session: Session, run_id: int, part_ids: set[int]) -> None:
     """Ask the worker of a run to stop these parts; all of them means the run itself."""
     session.execute(
         update(RunPart)
-        .where(RunPart.run_id == run_id, RunPart.part_id.in_(part_ids))
+        .where(RunPart.run_id == run_id, among(RunPart.part_id, part_ids))
         .values(stop_requested=True)
     )
     session.flush()

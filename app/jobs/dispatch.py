@@ -10,6 +10,7 @@ from app.domain.states import Direction, Status, SubtaskStatus, Undo
 from app.jobs.claim import waits_for
 from app.jobs.ready import ReadyPart, ready_parts
 from app.jobs.rollon import roll_on
+from app.models.base import among
 from app.models.rows import insert_rows
 from app.models.work import Part, Run, RunPart, Subtask
 
@@ -68,6 +69,6 @@ def wake_waiting(
 ) -> list[int]:
     """Runs for the parts that waited for these hosts, and for what is ready in these tasks."""
     waits = or_(Part.status == Status.PENDING, Part.undo == Undo.DUE)
-    waiting = select(Part.task_id).where(Part.host_id.in_(list(host_ids)), waits).distinct()
+    waiting = select(Part.task_id).where(among(Part.host_id, host_ids), waits).distinct()
     tasks = sorted({*task_ids, *session.scalars(waiting)})
     return open_runs(session, tasks) if tasks else []

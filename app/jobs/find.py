@@ -16,6 +16,7 @@ from app.domain.errors import (
 from app.domain.graph import Capability
 from app.domain.states import Status, Undo
 from app.jobs.fold import lock_task
+from app.models.base import among
 from app.models.counter import take_turn
 from app.models.work import Job, Part, Subtask, Target, Task
 
@@ -77,7 +78,7 @@ def failed_parts(session: Session, task: Task, subtask_ids: Collection[int] = ()
         .order_by(Part.id)
     )
     if subtask_ids:
-        query = query.where(Part.subtask_id.in_(subtask_ids))
+        query = query.where(among(Part.subtask_id, subtask_ids))
     rows = session.execute(query).all()
     ours = [part for part, is_current in rows if is_current]
     if rows and not ours:
@@ -90,8 +91,8 @@ def failed_parts(session: Session, task: Task, subtask_ids: Collection[int] = ()
 
 def _newer_tasks(session: Session, parts: Collection[Part]) -> list[int]:
     query = select(Target.task_id).where(
-        Target.job_id.in_({part.job_id for part in parts}),
-        Target.host_id.in_({part.host_id for part in parts}),
+        among(Target.job_id, {part.job_id for part in parts}),
+        among(Target.host_id, {part.host_id for part in parts}),
         Target.is_current,
     )
     return sorted(set(session.scalars(query)))

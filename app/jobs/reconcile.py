@@ -15,7 +15,7 @@ from app.jobs.fold import refresh_tasks
 from app.jobs.ready import ready_parts
 from app.jobs.settle import settle_lost
 from app.log import log
-from app.models.base import again_on_deadlock, now, reading, transaction
+from app.models.base import again_on_deadlock, among, now, reading, transaction
 from app.models.counter import take_turn
 from app.models.fleet import HostLock
 from app.models.work import Part, Run, Subtask, Task, is_unfinished
@@ -87,7 +87,7 @@ def wake_all(ctx: Context) -> int:
             session.delete(lock)
         tasks = _waiting_tasks(session)
         runs = open_runs(session, tasks) if tasks else []
-        touched = set(session.scalars(select(Run.task_id).where(Run.id.in_(runs))))
+        touched = set(session.scalars(select(Run.task_id).where(among(Run.id, runs))))
         refresh_tasks(session, sorted(touched))
     ctx.queue.send(runs)
     return len(runs)

@@ -6,6 +6,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.domain.states import Operation, Status, Undo
+from app.models.base import among
 from app.models.work import Part, Subtask, Task
 
 WAITS = "waits to be tried again"
@@ -27,7 +28,7 @@ def reopen_parts(
         part.run_id = None
     mark_subtasks(session, {part.subtask_id for part in parts}, operation)
     task_ids = {part.task_id for part in parts}
-    session.execute(update(Task).where(Task.id.in_(task_ids)).values(finished_at=None))
+    session.execute(update(Task).where(among(Task.id, task_ids)).values(finished_at=None))
     session.flush()
     return task_ids
 
@@ -36,7 +37,7 @@ def _with_followers(session: Session, parts: Sequence[Part]) -> list[Part]:
     first: dict[int, int] = {}
     for part in parts:  # a target may have failed in several stages: all that was revoked has
         first[part.target_id] = min(part.stage, first.get(part.target_id, part.stage))
-    failed = select(Part).where(Part.target_id.in_(first), Part.status == Status.FAILED)
+    failed = select(Part).where(among(Part.target_id, first), Part.status == Status.FAILED)
     return [part for part in session.scalars(failed) if part.stage >= first[part.target_id]]
 
 
@@ -44,6 +45,6 @@ def mark_subtasks(session: Session, subtask_ids: Collection[int], operation: Ope
     """What was last asked of these subtasks."""
     session.execute(
         update(Subtask)
-        .where(Subtask.id.in_(subtask_ids))
+        .where(among(Subtask.id, subtask_ids))
         .values(operation=operation, finished_at=None)
     )

@@ -26,7 +26,7 @@ from app.jobs.submit import start_task, store_logins, write_targets, write_task
 from app.jobs.substitute import choose_stages
 from app.jobs.undo import check_former
 from app.log import log
-from app.models.base import again_on_deadlock, now, transaction
+from app.models.base import again_on_deadlock, among, now, transaction
 from app.models.fleet import Host
 from app.models.work import Job, Part, StepRow, Target, Task
 
@@ -204,7 +204,7 @@ def check_logins(
     """Refuse before anything starts when a host has no way in any more; raises LoginMissing."""
     if not any(stage.changes_host for stage in stages):
         return
-    hosts = session.scalars(select(Host).where(Host.id.in_(host_ids))).all()
+    hosts = session.scalars(select(Host).where(among(Host.id, host_ids))).all()
     usable = usable_logins(
         session, ctx.vault, host_ids, now(), standing=standing_logins(ctx, hosts)
     )
@@ -218,7 +218,7 @@ EXPIRED = "its login has expired; send a new one in hosts[] of the retry"
 
 def _supersede(session: Session, targets: Sequence[Target]) -> None:
     ids = [target.id for target in targets]
-    session.execute(update(Target).where(Target.id.in_(ids)).values(is_current=False))
+    session.execute(update(Target).where(among(Target.id, ids)).values(is_current=False))
 
 
 def _hosted(target: Target) -> Hosted:
@@ -240,7 +240,7 @@ def _rollout_of(session: Session, task_id: int) -> Rollout | None:
 
 
 def _by_ids(ids: Sequence[int]) -> Select[Target]:
-    return select(Target).where(Target.id.in_(ids)).order_by(Target.id)
+    return select(Target).where(among(Target.id, ids)).order_by(Target.id)
 
 
 def _failed_part(session: Session, job: Job, instance_id: str) -> Part | None:

@@ -17,7 +17,7 @@ from app.jobs.dispatch import wake_waiting
 from app.jobs.fold import refresh_tasks
 from app.jobs.outcome import apply_effect
 from app.jobs.undo import undo_of
-from app.models.base import again_on_deadlock, chunks, now, reading, transaction
+from app.models.base import again_on_deadlock, among, chunks, now, reading, transaction
 from app.models.counter import take_turn
 from app.models.fleet import Host, HostLock
 from app.models.journal import Entry, append_events
@@ -176,9 +176,9 @@ def _apply_effects(
 
 def close_steps(session: Session, parts: Collection[Part]) -> None:
     """No step of an ended part is running: it ended as the part did, and says why."""
-    ids = [part.id for part in parts]
-    running = select(StepRow).where(StepRow.part_id.in_(ids), StepRow.status == Status.RUNNING)
     by_id = {part.id: part for part in parts}
+    begun = among(StepRow.part_id, by_id)
+    running = select(StepRow).where(begun, StepRow.status == Status.RUNNING)
     for step in session.scalars(running):
         part = by_id[step.part_id]
         step.status = Status.SUCCESS if part.status is Status.SUCCESS else Status.FAILED

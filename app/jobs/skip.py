@@ -12,7 +12,7 @@ from app.jobs.find import failed_parts, require, take_subtask
 from app.jobs.fold import refresh_tasks
 from app.jobs.reopen import WAITS
 from app.log import log
-from app.models.base import again_on_deadlock, transaction
+from app.models.base import again_on_deadlock, among, transaction
 from app.models.journal import Entry, append_events
 from app.models.work import Part, Task
 
@@ -50,7 +50,7 @@ def skip_subtask(ctx: Context, task_id: int, subtask_id: int, by: str, note: str
 def _waiting_behind(session: Session, parts: list[Part]) -> list[Part]:
     """What already ended because one of these failed; on the way back nothing waits so."""
     targets = {part.target_id: part.stage for part in parts if part.undo is None}
-    ended = select(Part).where(Part.target_id.in_(targets), Part.cause == Cause.UPSTREAM)
+    ended = select(Part).where(among(Part.target_id, targets), Part.cause == Cause.UPSTREAM)
     return [part for part in session.scalars(ended) if part.stage > targets[part.target_id]]
 
 

@@ -7,7 +7,18 @@ from functools import wraps
 from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import BigInteger, DateTime, Engine, Integer, MetaData, create_engine, event
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    DateTime,
+    Engine,
+    Integer,
+    MetaData,
+    bindparam,
+    create_engine,
+    event,
+)
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Dialect
@@ -150,6 +161,18 @@ def insert_missing(session: Session, table: type[Any], rows: list[dict[str, Any]
     insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
     if rows:
         session.execute(insert(table).on_conflict_do_nothing(), rows)
+
+
+def among(column: Any, numbers: Iterable[int]) -> ColumnElement[bool]:
+    """Whether the column is one of these, of which there may be any number.
+
+    They are written into the statement: databases limit how many parameters it may have.
+    """
+    wanted: BindParameter[Any] = bindparam(
+        None, sorted(numbers), expanding=True, literal_execute=True
+    )
+    found: ColumnElement[bool] = column.in_(wanted)
+    return found
 
 
 def chunks(values: Iterable[Any], size: int = 5000) -> Iterator[list[Any]]:
