@@ -51,7 +51,7 @@ def undo_of(part: Part, target: Target) -> TakingBack:
     values = target.snapshot.get("values_before") or {}
     if CATALOGUE[part.job_type].take_back is TakeBack.CONFIG:
         return TakingBack(action="reload", effect=Effect.RUNNING, values=values)
-    release = _release_before(part, target)
+    release = state_before(part, target).get("release")
     if not release:
         return TakingBack(action="uninstall", effect=Effect.REMOVED, values=values)
     return TakingBack(
@@ -63,11 +63,12 @@ def undo_of(part: Part, target: Target) -> TakingBack:
     )
 
 
-def _release_before(part: Part, target: Target) -> Mapping[str, Any] | None:
+def state_before(part: Part, target: Target) -> dict[str, Any]:
+    """What was on the host: as the part found it, else as we knew it."""
     if part.before is not None:
-        return part.before.get("release") or None
+        return part.before
     version = target.snapshot.get("agent_version")
-    return {"version": version} if version else None
+    return {"release": {"version": version} if version else None}
 
 
 def find_former(

@@ -207,7 +207,9 @@ class Part(Base):
     run_id: Mapped[int | None]  # the run that last took it, and proved it if it is proven
     before: Mapped[dict[str, Any] | None]
     after: Mapped[dict[str, Any] | None]
-    has_started: Mapped[bool] = mapped_column(default=False)  # a host saw this attempt
+    has_started: Mapped[bool] = mapped_column(
+        default=False
+    )  # a host saw this attempt, or may still hold traces of another
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 

@@ -1,4 +1,4 @@
-"""A rollback that failed half-way: what is still to be taken back waits for a person alone."""
+"""Rollbacks: what they take back, and that one that failed half-way waits for a person alone."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from app.access.redact import Redactor
 from app.automation.events import Verdict
 from app.domain.commands import NextStage, OnBusy, RevokeJob, SubmitJob
-from app.domain.errors import NothingToStop
+from app.domain.errors import NothingToStop, RollbackProhibited
 from app.domain.states import Cause, JobStatus, Undo
 from app.jobs.cancel import abort_task, revoke_job
 from app.jobs.context import Context
@@ -22,7 +22,7 @@ from app.keeper import wipe_logins
 from app.models.access import Credential
 from app.models.base import now, reading, transaction
 from app.models.work import Job, Part
-from tests.api.given import OK, play
+from tests.api.given import OK, play, submit
 from tests.jobs.conftest import a_host, claim_next, started
 
 
@@ -80,6 +80,32 @@ def test_tried_again_it_goes_on_to_the_first_stage(
     _take_back(stuck)
 
     assert _undos(stuck) == [None, None]
+
+
+@pytest.mark.parametrize("cause", [Cause.LOST, Cause.TIMEOUT])
+def test_what_an_attempt_may_have_left_is_taken_back_whatever_came_after_it(
+    ctx: Context, cause: Cause
+) -> None:
+    submit_job(ctx, SubmitJob(job_type="INSTALL_AGENT", hosts=(a_host(0),), created_by="a"))
+    _break_off(ctx, cause)
+    retry_task(ctx, 1, "ada")
+    revoke_job(ctx, RevokeJob(job_id=1))
+
+    roll_back_task(ctx, 1, "ada")
+
+    assert _undos(ctx) == [Undo.DUE]
+
+
+def test_an_uninstall_that_may_have_begun_cannot_be_taken_back_after_a_retry(ctx: Context) -> None:
+    submit(ctx, [a_host(0)])
+    play(ctx, {"10.9.0.1": OK})
+    submit(ctx, [a_host(0)], "UNINSTALL_AGENT")
+    _break_off(ctx, Cause.LOST)
+    retry_task(ctx, 2, "ada")
+    revoke_job(ctx, RevokeJob(job_id=2))
+
+    with pytest.raises(RollbackProhibited):
+        roll_back_task(ctx, 2, "ada")
 
 
 def _break_off(ctx: Context, cause: Cause) -> None:
