@@ -8,6 +8,7 @@ from datetime import timedelta
 from app.access.redact import Redactor
 from app.automation.events import Event, HostResult, Verdict
 from app.automation.runner import Play, PlaybookRun
+from app.domain.errors import HostlerError
 from app.domain.states import Cause
 from app.jobs.claim import Claim, claim_run
 from app.jobs.context import Context
@@ -28,7 +29,11 @@ def execute_run(ctx: Context, run_id: int, owner: str) -> None:
         log.info("Somebody else has the run, or its hosts", run_id=run_id, action="not_claimed")
         return
     log.info("Run begins", run_id=run_id, job_id=claim.job_id, hosts=len(claim.parts))
-    prepared = prepare_run(ctx, claim)
+    try:
+        prepared = prepare_run(ctx, claim)
+    except Exception as error:
+        settle_run(ctx, claim, _nothing_begun(claim, error))
+        raise
     if prepared.play is None:
         settle_run(ctx, claim, _nobody(claim, prepared))
         return
@@ -173,6 +178,19 @@ def prove_stopped(ctx: Context, play: Play, hosts: Collection[int]) -> Stopped:
             host: f"{NOT_ASKED}: {verdict.failed.get(host, (Cause.LOST, 'no answer'))[1]}"
             for host in set(hosts) - proved
         },
+    )
+
+
+def _nothing_begun(claim: Claim, error: Exception) -> Verdict:
+    """No host has been touched; only our own errors are known to be fit to be shown."""
+    why = error.message if isinstance(error, HostlerError) else "it could not be prepared."
+    return Verdict(
+        proven_ok=frozenset(),
+        failed={},
+        not_started=frozenset(claim.parts),
+        outside_limit=frozenset(),
+        outcome="error",
+        message=why,
     )
 
 

@@ -3,11 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from app.access.vault import KeyMissing, Vault
 from app.automation.inventory import write_inventory
+from app.domain.states import Cause
 from app.jobs.context import Context
+from app.jobs.execute import execute_run
 from app.jobs.prepare import prepare_run
 from tests.api.given import submit
-from tests.jobs.conftest import a_host, a_login, claim_next
+from tests.jobs.conftest import a_host, a_login, claim_next, parts_of, runs_of
 
 
 def test_a_login_that_cannot_be_carried_leaves_its_host_out_and_no_other(
@@ -23,3 +28,18 @@ def test_a_login_that_cannot_be_carried_leaves_its_host_out_and_no_other(
     assert prepared.without_login.keys() == {2}
     assert prepared.without_login[2].endswith('except " and \\; retry with another account')
     write_inventory(tmp_path, prepared.play.machines, prepared.play.shared)
+
+
+def test_a_run_that_cannot_be_prepared_has_touched_nobody_and_says_why(
+    ctx: Context, tmp_path: Path
+) -> None:
+    job_id = submit(ctx, [a_host(0), a_host(1)])
+    (run,) = runs_of(ctx, job_id)
+
+    with pytest.raises(KeyMissing):
+        execute_run(replace(ctx, vault=Vault(tmp_path / "other keys")), run.id, "test:1:a")
+
+    for part in parts_of(ctx, job_id):
+        assert part.cause is Cause.NOT_STARTED
+        assert part.reason.startswith("it was never reached: The key ")
+        assert "restore the key file" in part.reason
