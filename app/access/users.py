@@ -11,6 +11,7 @@ from app.access.audit import record
 from app.access.caller import Caller, read_role, read_scope
 from app.access.passwords import SuccessCache, hash_password
 from app.domain.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
+from app.domain.texts import UNSTORABLE
 from app.models.access import Audit, User, WebSession
 from app.models.base import now, reading, transaction
 
@@ -55,6 +56,8 @@ def authenticate_user(
 ) -> Caller:
     """The person these belong to; failures are written down and lock the account for a while."""
     at = at or now()
+    if UNSTORABLE.search(name):
+        raise Unauthenticated(WRONG)  # nobody can be called so, and no row could say who tried
     with reading(engine) as session:
         _refuse_guessing(session, name, source_ip, at)
         row = _find(session, name)

@@ -140,6 +140,12 @@ def test_failures_are_refused_alike_and_written_down(engine: Engine, ann: str) -
     assert "wrong" not in str([vars(row) for row in rows])
 
 
+@pytest.mark.parametrize("name", ["an\0n", "an\ud800n"])
+def test_a_name_that_is_no_text_is_nobody_s(engine: Engine, ann: str, name: str) -> None:
+    with pytest.raises(Unauthenticated):
+        users.authenticate_user(engine, name, "correct horse", "10.0.0.1")
+
+
 def fail(engine: Engine, times: int, *, name: str = "", source_ip: str = "") -> None:
     with transaction(engine) as session:
         for n in range(times):
