@@ -13,7 +13,8 @@ from sqlalchemy import Engine, update
 from sqlalchemy.orm import Session
 
 from app.access.vault import Vault
-from app.models.base import transaction
+from app.domain.errors import NotFound
+from app.models.base import reading, transaction
 from app.models.package import Package, PackageChunk
 from app.packages.add import CHUNK_BYTES, add_package
 from app.packages.choose import choose_packages, version_order
@@ -139,6 +140,12 @@ def test_bytes_that_were_damaged_in_the_database_are_not_served(
 
     assert status == 404
     assert b"damaged; remove it" in body
+
+
+@pytest.mark.parametrize("wanted", ["______", "%%%%%%", "²", "9" * 30])
+def test_what_names_no_package_finds_none(engine: Engine, package: Package, wanted: str) -> None:
+    with reading(engine) as session, pytest.raises(NotFound):
+        get_package(session, wanted)
 
 
 def test_a_removed_package_is_gone_from_the_cache(
