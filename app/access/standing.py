@@ -20,11 +20,6 @@ def standing_public_key(session: Session, vault: Vault, zone_id: int) -> str:
     return ensure_zone_key(session, vault, zone_id).public_key
 
 
-def standing_private_key(session: Session, vault: Vault, zone_id: int) -> str:
-    """The private half, in OpenSSH's format."""
-    return _open(ensure_zone_key(session, vault, zone_id), vault)
-
-
 def standing_private_keys(session: Session, vault: Vault, zone_ids: set[int]) -> dict[int, str]:
     """The private halves of those zones that have a pair; makes none, so a reader may ask."""
     rows = session.scalars(select(ZoneKey).where(ZoneKey.zone_id.in_(zone_ids)))

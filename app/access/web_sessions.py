@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy import CursorResult, delete, select
 from sqlalchemy.orm import Session
 
 from app.access.caller import Caller
@@ -59,17 +59,6 @@ def session_caller(session: Session, token: str, now: datetime) -> Caller:
     if user is None:
         raise Unauthenticated(SIGN_IN_FIRST)
     return user_caller(user)
-
-
-def extend_session(
-    session: Session, token: str, now: datetime, lifetime: timedelta = LIFETIME
-) -> None:
-    """A session in use lasts on from now."""
-    session.execute(
-        update(WebSession)
-        .where(WebSession.token_hash == _hash(token), WebSession.expires_at > now)
-        .values(expires_at=now + lifetime)
-    )
 
 
 def close_session(session: Session, token: str) -> None:

@@ -55,11 +55,6 @@ def public_keys(session: Session, names: Iterable[str]) -> list[dict[str, Any]]:
     ]
 
 
-def open_wire_secret(session: Session, vault: Vault, text: str, field: str = "") -> str:
-    """The plain text of one secret; for the secrets of a whole call use one WireSecrets."""
-    return WireSecrets(session, vault).open(text, field)
-
-
 class WireSecrets:
     """Reads the secrets of one call; a ciphertext sent for many hosts is decrypted once."""
 

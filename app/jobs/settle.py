@@ -227,12 +227,12 @@ def needed_hosts(session: Session, host_ids: Collection[int]) -> set[int]:
 def archive_log(ctx: Context, run_id: int) -> None:
     """Compress the log of a settled run to one blob; nothing is added to it any more."""
     with reading(ctx.engine) as session:
-        chunks = session.scalars(
+        pieces = session.scalars(
             select(LogChunk.content).where(LogChunk.run_id == run_id).order_by(LogChunk.offset)
         ).all()
-    if not chunks:
+    if not pieces:
         return
-    blob = zlib.compress(b"".join(chunks), 6)
+    blob = zlib.compress(b"".join(pieces), 6)
     with transaction(ctx.engine) as session:  # as short as can be: the next claim waits for it
         session.execute(update(Run).where(Run.id == run_id).values(log_blob=blob))
         session.execute(delete(LogChunk).where(LogChunk.run_id == run_id))

@@ -24,7 +24,7 @@ from app.access.credentials import (
     wipe_after_job,
     wipe_expired,
 )
-from app.access.standing import standing_private_key, standing_public_key
+from app.access.standing import standing_private_keys, standing_public_key
 from app.access.vault import SealBroken, Vault
 from app.domain.errors import InvalidRequest
 from app.models.access import Credential
@@ -166,7 +166,7 @@ def test_standing_access_serves_hosts_without_a_login(
     assert found.keys() == {1, 2, 3}
     assert not found[1].is_standing
     assert found[3] == LoginChoice(
-        account="ops", private_key=standing_private_key(session, vault, 0), is_standing=True
+        account="ops", private_key=standing_private_keys(session, vault, {0})[0], is_standing=True
     )
     after = usable_logins(session, vault, [1, 2], NOW + DAY, standing=standing, needed=[1])
     assert after[1].is_standing  # an expired login steps back behind a key that works
@@ -230,13 +230,14 @@ def test_zones_have_keys_of_their_own_and_keep_them(session: Session, vault: Vau
 
 
 def test_ssh_keygen_reads_the_standing_key(session: Session, vault: Vault, tmp_path: Path) -> None:
+    public = standing_public_key(session, vault, 7)
     file = tmp_path / "key"
-    file.write_text(standing_private_key(session, vault, 7))
+    file.write_text(standing_private_keys(session, vault, {7})[7])
     file.chmod(0o600)
     shown = subprocess.run(
         ["ssh-keygen", "-y", "-f", str(file)], capture_output=True, text=True, check=True
     ).stdout
-    assert shown.split()[:2] == standing_public_key(session, vault, 7).split()[:2]
+    assert shown.split()[:2] == public.split()[:2]
 
 
 def test_a_login_moved_to_another_host_does_not_open(

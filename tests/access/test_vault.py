@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.access.access_keys import create_access_key
 from app.access.credentials import NewCredential, store_credentials, usable_logins
 from app.access.rotation import SEALED, rotate
-from app.access.standing import standing_private_key
+from app.access.standing import ensure_zone_key, standing_private_keys
 from app.access.users import create_user
 from app.access.vault import KeyMissing, SealBroken, Vault, VaultError
 from app.access.wire_keys import ensure_wire_key
@@ -117,7 +117,8 @@ def test_rotation_leaves_nothing_under_the_old_key(session: Session, vault: Vaul
     create_user(session, "ann", "correct horse")
     create_access_key(session, vault, "ann")
     ensure_wire_key(session, vault)
-    private = standing_private_key(session, vault, 0)
+    ensure_zone_key(session, vault, 0)
+    private = standing_private_keys(session, vault, {0})[0]
 
     assert rotate(session, vault) == 1203
 
@@ -126,7 +127,7 @@ def test_rotation_leaves_nothing_under_the_old_key(session: Session, vault: Vaul
     alone = Vault(vault.key_file)
     found = usable_logins(session, alone, range(1200), at)
     assert [found[n].password for n in range(1200)] == [f"pw-{n}" for n in range(1200)]
-    assert standing_private_key(session, alone, 0) == private
+    assert standing_private_keys(session, alone, {0})[0] == private
     for row in (*session.scalars(select(WireKey)), *session.scalars(select(AccessKey))):
         secret = row.private_key if isinstance(row, WireKey) else row.secret_key
         assert alone.open(secret, row.purpose)

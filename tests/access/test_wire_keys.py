@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from sqlalchemy.orm import Session
 
 from app.access.vault import Vault
-from app.access.wire_keys import WireSecrets, ensure_wire_key, open_wire_secret, public_keys
+from app.access.wire_keys import WireSecrets, ensure_wire_key, public_keys
 from app.domain.errors import InvalidRequest
 
 PREFIX = "REVGQVVMVA=="  # base64 of DEFAULT
@@ -48,8 +48,8 @@ def test_the_published_row_is_what_clients_read(session: Session, vault: Vault) 
 def test_ciphertext_of_any_length_opens(
     session: Session, vault: Vault, public: rsa.RSAPublicKey, text: str
 ) -> None:
-    assert open_wire_secret(session, vault, encrypt(public, text)) == text
-    assert open_wire_secret(session, vault, encrypt(public, text, block=100)) == text
+    assert WireSecrets(session, vault).open(encrypt(public, text)) == text
+    assert WireSecrets(session, vault).open(encrypt(public, text, block=100)) == text
 
 
 def test_openssl_on_the_command_line_is_a_client_too(
@@ -65,26 +65,26 @@ def test_openssl_on_the_command_line_is_a_client_too(
         check=True,
     ).stdout
     text = PREFIX + base64.encodebytes(cipher).decode()  # broken into lines, as base64 prints it
-    assert open_wire_secret(session, vault, text) == "swordfish"
+    assert WireSecrets(session, vault).open(text) == "swordfish"
 
 
 def test_nested_ciphertext_opens(session: Session, vault: Vault, public: rsa.RSAPublicKey) -> None:
     once = encrypt(public, "swordfish")
-    assert open_wire_secret(session, vault, encrypt(public, encrypt(public, once))) == "swordfish"
+    assert WireSecrets(session, vault).open(encrypt(public, encrypt(public, once))) == "swordfish"
 
 
 def test_the_prefix_with_two_letters_exchanged_is_understood(
     session: Session, vault: Vault, public: rsa.RSAPublicKey
 ) -> None:
     text = encrypt(public, "swordfish").replace(PREFIX, "REGVQVVMVA==")
-    assert open_wire_secret(session, vault, text) == "swordfish"
+    assert WireSecrets(session, vault).open(text) == "swordfish"
 
 
 @pytest.mark.parametrize("text", ["swordfish", "", "REVGQVVMVA", "U00yREVGQVVMVA==abc", "é\n"])
 def test_text_without_the_prefix_is_meant_literally(
     session: Session, vault: Vault, text: str
 ) -> None:
-    assert open_wire_secret(session, vault, text) == text
+    assert WireSecrets(session, vault).open(text) == text
 
 
 def broken(public: rsa.RSAPublicKey) -> dict[str, str]:
@@ -113,7 +113,7 @@ def test_what_cannot_be_decrypted_is_refused_naming_the_field_and_nothing_secret
 ) -> None:
     for name, text in broken(public).items():
         with pytest.raises(InvalidRequest, match=r"hosts\[3\].password cannot") as refused:
-            open_wire_secret(session, vault, text, "hosts[3].password")
+            WireSecrets(session, vault).open(text, "hosts[3].password")
         assert refused.value.details == {"field": "hosts[3].password"}, name
         assert "swordfish" not in refused.value.message
 
