@@ -1,11 +1,11 @@
 """Read tasks as graphs: subtasks, edges, attempts and what hosts say; nothing here writes."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, cast, func, or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.domain.errors import SubtaskNotFound, TaskNotFound
@@ -21,101 +21,17 @@ from app.jobs.graph_views import (
     AttemptView,
     HostView,
     SubtaskView,
-    TaskFilter,
     TaskView,
     prohibits_rollback,
 )
 from app.jobs.job_queries import business_names
 from app.jobs.rollon import why_it_stops
-from app.jobs.views import Page
 from app.models.access import User
 from app.models.base import chunks, reading
-from app.models.fleet import Business, Host, label_of
+from app.models.fleet import Host, label_of
 from app.models.work import Edge, Job, Part, Run, Subtask, Target, Task
 
 SHOWN_HOSTS = 100  # failing hosts a look at one subtask names
-
-# tasks are numbered as they are created, so this order needs no index of its own
-SORTABLE: Mapping[str, Any] = {
-    "id": Task.id,
-    "created_at": Task.id,
-    "name": Task.name,
-    "status": Task.status,
-    "operation": Task.operation,
-    "created_by": Task.created_by,
-    "started_at": Task.started_at,
-    "finished_at": Task.finished_at,
-}
-
-
-# --- The list -----------------------------------------------------------------------------------
-
-
-def find_tasks(ctx: Context, wanted: TaskFilter) -> Page:
-    """A page of tasks with the bare facts of their subtasks."""
-    if wanted.nothing:
-        return Page((), 0)
-    with reading(ctx.engine) as session:
-        conditions = _conditions(session, wanted)
-        total = session.scalar(select(func.count()).select_from(Task).where(*conditions)) or 0
-        ids = select(Task.id).where(*conditions).order_by(*_order(wanted))
-        # ids first: sorting narrow rows costs a third of sorting whole ones
-        page = session.scalars(ids.offset(wanted.skip).limit(wanted.take)).all()
-        return Page(tuple(_task_views(session, page)), total)
-
-
-def find_creators(ctx: Context, visible: frozenset[int] | None) -> list[str]:
-    """Everybody who made a task the reader may see."""
-    with reading(ctx.engine) as session:
-        conditions = _conditions(session, TaskFilter(visible=visible))
-        names = select(Task.created_by).where(*conditions).distinct()
-        return sorted(session.scalars(names))
-
-
-def _conditions(session: Session, wanted: TaskFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if wanted.name:
-        conditions.append(Task.name.icontains(wanted.name, autoescape=True))
-    if wanted.statuses is not None:
-        conditions.append(Task.status.in_(wanted.statuses))
-    if wanted.host_id is not None:
-        conditions.append(Task.id.in_(_tasks_on(wanted.host_id)))
-    if wanted.business_id is not None:
-        conditions.append(_has_business(session, {wanted.business_id}))
-    if wanted.business_name is not None:
-        named = select(Business.id).where(Business.name == wanted.business_name)
-        conditions.append(_has_business(session, set(session.scalars(named))))
-    if wanted.visible is not None:
-        conditions.append(~_has_business(session, wanted.visible, other=True))
-    return conditions
-
-
-def _tasks_on(host_id: int) -> Select[int]:
-    return select(Target.task_id).where(Target.host_id == host_id)
-
-
-def _has_business(
-    session: Session, ids: Collection[int], *, other: bool = False
-) -> ColumnElement[bool]:
-    """Whether the job's businesses, a JSON list in its row, hold one of these (or another)."""
-    is_postgresql = session.get_bind().dialect.name == "postgresql"
-    unpack = func.json_array_elements_text if is_postgresql else func.json_each
-    rows = unpack(Job.business_ids).table_valued("value")
-    business = cast(rows.c.value, BigInteger)
-    fits = business.not_in(sorted(ids)) if other else business.in_(sorted(ids))
-    within = select(1).select_from(rows).where(fits).correlate(Job).exists()
-    # asked of each task in turn: a page is full long before all of them were looked at
-    return select(1).where(Job.id == Task.job_id, within).correlate(Task).exists()
-
-
-def _order(wanted: TaskFilter) -> list[ColumnElement[Any]]:
-    order: list[ColumnElement[Any]] = []
-    for name, ascending in wanted.sort:
-        column = SORTABLE[name]
-        directed = column.asc() if ascending else column.desc()
-        order.append(directed.nulls_last() if column.nullable else directed)
-    newest_first = not wanted.sort[-1][1] if wanted.sort else True
-    return [*order, Task.id.desc() if newest_first else Task.id.asc()]
 
 
 # --- One task, one subtask ----------------------------------------------------------------------
@@ -168,7 +84,7 @@ def find_failed_hosts(ctx: Context, subtask_id: int) -> tuple[HostView, ...]:
 
 
 def _one(session: Session, task_id: int, subtasks: Select[int] | None) -> TaskView:
-    found = next(_task_views(session, [task_id], with_subtasks=False), None)
+    found = next(task_views(session, [task_id], with_subtasks=False), None)
     if found is None:
         raise TaskNotFound(f"There is no task {task_id}.", id=task_id)
     if subtasks is None:
@@ -189,7 +105,7 @@ def _one(session: Session, task_id: int, subtasks: Select[int] | None) -> TaskVi
 # --- Rows to views ------------------------------------------------------------------------------
 
 
-def _task_views(
+def task_views(
     session: Session, ids: Sequence[int], with_subtasks: bool = True
 ) -> Iterator[TaskView]:
     """Views of these tasks, in this order."""

@@ -107,9 +107,9 @@ def _filter_jobs(session: Session, query: Select[Job], wanted: JobFilter) -> Sel
     if wanted.addresses is not None:
         query = query.where(Job.id.in_(_jobs_at(wanted.addresses)))
     if (ids := wanted.business_ids) is not None:
-        query = query.where(_names_business(session, lambda business: business.in_(ids)))
+        query = query.where(names_business(session, lambda business: business.in_(ids)))
     if (seen := wanted.visible) is not None:
-        query = query.where(~_names_business(session, lambda business: business.not_in(seen)))
+        query = query.where(~names_business(session, lambda business: business.not_in(seen)))
     return query
 
 
@@ -130,14 +130,20 @@ def _jobs_at(addresses: Iterable[str]) -> Select[int]:
     return select(Target.job_id).where(Target.host_id.in_(hosts_at(addresses)))
 
 
-def _names_business(
+def names_business(
     session: Session, matches: Callable[[ColumnElement[int]], ColumnElement[bool]]
 ) -> ColumnElement[bool]:
     """Whether some business of the job, which are a JSON list in its row, matches."""
     is_postgresql = session.get_bind().dialect.name == "postgresql"
     unpack = func.json_array_elements_text if is_postgresql else func.json_each
     rows = unpack(Job.business_ids).table_valued("value")
-    return select(1).select_from(rows).where(matches(cast(rows.c.value, BigInteger))).exists()
+    return (
+        select(1)
+        .select_from(rows)
+        .where(matches(cast(rows.c.value, BigInteger)))
+        .correlate(Job)
+        .exists()
+    )
 
 
 def _sort_jobs(query: Select[Job], wanted: JobFilter) -> Select[Job]:

@@ -17,9 +17,7 @@ from app.domain.states import Cause, Operation, RunStatus, Status, SubtaskStatus
 from app.jobs.context import Context
 from app.jobs.graph_log import attempt_logs, read_log, separator
 from app.jobs.graph_queries import (
-    find_creators,
     find_failed_hosts,
-    find_tasks,
     get_subtask,
     get_task,
     get_task_outline,
@@ -27,6 +25,7 @@ from app.jobs.graph_queries import (
 from app.jobs.graph_views import TaskFilter
 from app.jobs.retry import retry_job
 from app.jobs.submit import submit_job
+from app.jobs.task_queries import find_creators, find_tasks
 from app.models.base import Base, now, transaction
 from app.models.work import LogChunk, Run
 from tests.api.given import play

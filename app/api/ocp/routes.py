@@ -23,9 +23,7 @@ from app.jobs.cancel import abort_task, cancel_subtask
 from app.jobs.confirm import confirm_task
 from app.jobs.graph_log import attempt_logs, read_log
 from app.jobs.graph_queries import (
-    find_creators,
     find_failed_hosts,
-    find_tasks,
     get_subtask,
     get_task,
     get_task_outline,
@@ -34,6 +32,7 @@ from app.jobs.graph_views import SubtaskView, TaskFilter, TaskView
 from app.jobs.retry import retry_subtask, retry_task
 from app.jobs.rollback import roll_back_task
 from app.jobs.skip import skip_subtask
+from app.jobs.task_queries import find_creators, find_tasks
 
 OWN = re.compile(r"^/api/v[12]/tasks(/|$)")
 OCP = Dialect(name="ocp", owns=lambda path: OWN.match(path) is not None, render_error=render_error)
