@@ -11,7 +11,7 @@ from app.access.audit import record
 from app.access.caller import Caller, read_role, read_scope
 from app.access.passwords import SuccessCache, hash_password
 from app.domain.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
-from app.domain.texts import UNSTORABLE
+from app.domain.text import UNSTORABLE
 from app.models.access import Audit, User, WebSession
 from app.models.base import now, reading, transaction
 

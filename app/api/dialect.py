@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from app.domain.errors import BodyTooLarge, HostlerError, InvalidRequest, Unavailable
-from app.domain.text import UNSTORABLE, storable
+from app.domain.text import UNSTORABLE, storable_value
 from app.jobs.context import Context
 from app.jobs.prepare import source_address
 from app.log import log
@@ -144,7 +144,7 @@ def _json_body(mend_text: bool) -> dict[str, Any]:
         return {}
     try:
         body = json.loads(raw, parse_constant=_refuse_constant)
-        body = storable(body) if mend_text else body
+        body = storable_value(body) if mend_text else body
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
     except ValueError as error:
