@@ -55,6 +55,14 @@ class StandingLogin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asker:
+    """A job that needs logins: what another job brought after `since` is not meant for it."""
+
+    job_id: int
+    since: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Place:
     """Where else a login is to be used; what was not said stays."""
 
@@ -112,21 +120,56 @@ def usable_logins(
     *,
     standing: Mapping[int, StandingLogin] | None = None,
     needed: Collection[int] = (),
+    asker: Asker | None = None,
 ) -> dict[int, LoginChoice]:
     """How to get onto each host; a host with no way in is absent.
 
     The newest login wins while it lasts, then Hostler's own key, then an older login: it may have
-    been followed by another because it was wrong. Hosts in `needed` belong to a job that began
-    before their login expired: for them it holds until that job ends.
+    been followed by another because it was wrong. One that the host refused comes last. Hosts in
+    `needed` belong to a job that began before their login expired: for them it holds until that
+    job ends. For an `asker` what is not meant for it comes after everything else.
     """
-    wanted = list(host_ids)
-    newest = _newest(session, wanted, true())
-    logins = _choices(vault, {h: row for h, row in newest.items() if _is_usable(row, now)})
-    without = {host_id for host_id in wanted if host_id not in logins}
-    logins |= _standing_choices(session, vault, without, standing or {})
-    logins |= _choices(vault, _newest(session, without - logins.keys(), _unexpired(now)))
+    logins: dict[int, LoginChoice] = {}
+    wanted = set(host_ids)
+    for meant in (_meant_for(asker), true()) if asker else (true(),):
+        left = wanted - logins.keys()
+        logins |= _logins_among(meant, session, vault, left, now, standing or {}, needed)
+    return logins
+
+
+def _logins_among(
+    meant: ColumnElement[bool],
+    session: Session,
+    vault: Vault,
+    wanted: set[int],
+    now: datetime,
+    standing: Mapping[int, StandingLogin],
+    needed: Collection[int],
+) -> dict[int, LoginChoice]:
+    newest = _newest(session, wanted, meant)
+    logins = _choices(vault, {h: row for h, row in newest.items() if _is_promising(row, now)})
+    without = wanted - logins.keys()
+    logins |= _standing_choices(session, vault, without, standing)
+    lasting = and_(meant, _unexpired(now))
+    for which in (and_(lasting, Credential.refused_at.is_(None)), lasting):
+        logins |= _choices(vault, _newest(session, without - logins.keys(), which))
     late = [host_id for host_id in needed if host_id in without and host_id not in logins]
-    return logins | _choices(vault, _newest(session, late, Credential.wiped_at.is_(None)))
+    kept = and_(meant, Credential.wiped_at.is_(None))
+    return logins | _choices(vault, _newest(session, late, kept))
+
+
+def _meant_for(asker: Asker) -> ColumnElement[bool]:
+    return or_(
+        Credential.job_id.is_(None),
+        Credential.job_id == asker.job_id,
+        Credential.created_at <= asker.since,
+    )
+
+
+def mark_refused(session: Session, ids: Iterable[int], now: datetime) -> None:
+    """Remember that their hosts did not accept these logins."""
+    for some in chunks(ids, CHUNK):
+        session.execute(update(Credential).where(Credential.id.in_(some)).values(refused_at=now))
 
 
 def move_logins(
@@ -302,6 +345,10 @@ def _facts(row: Credential, now: datetime) -> LoginFacts:
 
 def _is_usable(row: Credential, now: datetime) -> bool:
     return row.wiped_at is None and (row.expires_at is None or row.expires_at > now)
+
+
+def _is_promising(row: Credential, now: datetime) -> bool:
+    return _is_usable(row, now) and row.refused_at is None
 
 
 def _for_job_only(host_ids: Collection[int]) -> Select[int]:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 
+from app.access.credentials import mark_refused
 from app.access.redact import Redactor
 from app.automation.events import Event, HostResult, Verdict
 from app.automation.runner import Play, PlaybookRun
@@ -18,6 +19,7 @@ from app.jobs.settle import Stopped, settle_run
 from app.jobs.stopped import settle_stopped_hosts
 from app.jobs.watch import Watch
 from app.log import log
+from app.models.base import now, transaction
 
 PROOF = timedelta(seconds=20)  # how long hosts may take to prove that nothing is left on them
 
@@ -39,6 +41,7 @@ def execute_run(ctx: Context, run_id: int, owner: str) -> None:
         return
     verdict, stopped = _play(ctx, claim, prepared, prepared.play)
     if verdict is not None:
+        _note_refused(ctx, verdict, prepared)
         verdict = _with_missing_logins(verdict, prepared)
         settle_run(ctx, claim, verdict, stopped, prepared.standing)
         log.info("Run ended", run_id=run_id, job_id=claim.job_id, outcome=verdict.outcome)
@@ -203,6 +206,18 @@ def _nobody(claim: Claim, prepared: Prepared) -> Verdict:
         outcome="failed",
         message="No host of this run has a usable login.",
     )
+
+
+def _note_refused(ctx: Context, verdict: Verdict, prepared: Prepared) -> None:
+    """Other logins are tried before one that its host did not accept."""
+    refused = [
+        prepared.credentials[host]
+        for host, (cause, _) in verdict.failed.items()
+        if cause is Cause.AUTH and host in prepared.credentials
+    ]
+    if refused:
+        with transaction(ctx.engine) as session:
+            mark_refused(session, refused, now())
 
 
 def _with_missing_logins(verdict: Verdict, prepared: Prepared) -> Verdict:

@@ -12,13 +12,13 @@ import psutil
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.access.credentials import LoginChoice, usable_logins
+from app.access.credentials import Asker, LoginChoice, usable_logins
 from app.access.standing import standing_public_key
 from app.automation.inventory import Login, Machine
 from app.automation.runner import Play
 from app.domain.accounts import account_problem
 from app.domain.catalogue import Effect
-from app.domain.states import Direction
+from app.domain.states import Direction, Operation
 from app.jobs import undo
 from app.jobs.claim import Claim
 from app.jobs.context import Context
@@ -26,7 +26,7 @@ from app.jobs.logins import standing_logins
 from app.models.base import insert_missing, now, transaction
 from app.models.fleet import AccessPoint, Host
 from app.models.package import Package
-from app.models.work import Lease, Part, Target, Task
+from app.models.work import Lease, Part, Run, Target, Task
 from app.packages.choose import choose_packages, describe_candidate
 from app.packages.sign import sign_url, signing_key
 
@@ -42,6 +42,7 @@ class Prepared:
     secrets: tuple[str, ...]
     standing: Mapping[int, str]  # host id → account that will hold our key
     without_login: Mapping[int, str]  # host id → why it cannot take part
+    credentials: Mapping[int, int]  # host id → the stored login it is entered with
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def prepare_run(ctx: Context, claim: Claim) -> Prepared:
             secrets=tuple(_secrets(logins.values())),
             standing=standing if _grants(claim) else {},
             without_login={h: refused.get(h, NO_LOGIN) for h in claim.parts if h not in limit},
+            credentials={h: x.credential_id for h, x in logins.items() if x.credential_id},
         )
 
 
@@ -102,8 +104,21 @@ def _logins(
     ids = [host.id for host in hosts]
     # this job began while their logins were good: they hold until it ends
     return usable_logins(
-        session, ctx.vault, ids, now(), standing=standing_logins(ctx, hosts), needed=ids
+        session,
+        ctx.vault,
+        ids,
+        now(),
+        standing=standing_logins(ctx, hosts),
+        needed=ids,
+        asker=_asker(session, claim),
     )
+
+
+def _asker(session: Session, claim: Claim) -> Asker | None:
+    """Who waited must not be let in, or kept out, by what another job brought meanwhile."""
+    if session.get_one(Run, claim.run_id).operation is not Operation.EXECUTE:
+        return None  # tried again because of what happened: the newest login is as good as any
+    return Asker(job_id=claim.job_id, since=session.get_one(Task, claim.task_id).created_at)
 
 
 def _refusal(login: LoginChoice) -> str | None:

@@ -12,7 +12,7 @@ BUSINESSES = JSON(none_as_null=True)  # NULL means all of them
 
 
 class Credential(Base):
-    """A login someone sent for a host; never changed, only wiped."""
+    """A login someone sent for a host; never changed, only refused or wiped."""
 
     __tablename__ = "credential"
     __table_args__ = (Index("ix_credential_unwiped", "wiped_at", "expires_at"),)
@@ -28,6 +28,7 @@ class Credential(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime | None]  # NULL: when no job needs it any more
     wiped_at: Mapped[datetime | None]
+    refused_at: Mapped[datetime | None]  # when the host last did not accept it
 
     @property
     def purpose(self) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.access.credentials import (
+    Asker,
     LoginChoice,
     NewCredential,
     Place,
@@ -18,6 +19,7 @@ from app.access.credentials import (
     expiry,
     forget_credentials,
     login_facts,
+    mark_refused,
     move_logins,
     store_credentials,
     usable_logins,
@@ -189,6 +191,44 @@ def test_a_login_that_was_followed_by_another_steps_back_behind_a_key_that_works
     assert found[1].is_standing
     assert found[2].password == "old"
     assert usable_logins(session, vault, [1], NOW + LATER)[1].password == "wrong"
+
+
+def test_what_another_job_brings_later_is_not_for_a_job_that_waits(
+    session: Session, vault: Vault, store: Store
+) -> None:
+    standing_public_key(session, vault, 0)
+    store(login(1, "before", job_id=1), login(2, "before", job_id=1))
+    store(login(1, "own", job_id=2), at=NOW + LATER)
+    store(login(1, "later", job_id=3), login(2, "later", job_id=3), at=NOW + 2 * LATER)
+    store(login(3, "later", job_id=3), login(4, "later", job_id=3), at=NOW + 2 * LATER)
+    waits = Asker(job_id=2, since=NOW + LATER)
+    standing = {4: StandingLogin(zone_id=0, account="root")}
+    at = NOW + DAY - LATER
+
+    found = usable_logins(session, vault, [1, 2, 3, 4], at, standing=standing, asker=waits)
+
+    assert (found[1].password, found[2].password) == ("own", "before")
+    assert found[3].password == "later"  # better than none
+    assert found[4].is_standing
+    store(login(1, "edited"), at=at)
+    assert usable_logins(session, vault, [1], at, asker=waits)[1].password == "edited"
+
+
+def test_a_login_the_host_refused_is_the_last_that_is_tried(
+    session: Session, vault: Vault, store: Store
+) -> None:
+    standing_public_key(session, vault, 0)
+    store(login(1, "old"), login(2, "only"))
+    store(login(1, "wrong"), login(3, "wrong"), at=NOW + LATER)
+    standing = {3: StandingLogin(zone_id=0, account="root")}
+    newest = usable_logins(session, vault, [1, 2, 3], NOW + LATER, standing=standing)
+    assert [newest[n].password for n in (1, 2, 3)] == ["wrong", "only", "wrong"]
+
+    mark_refused(session, [choice.credential_id or 0 for choice in newest.values()], NOW + LATER)
+
+    found = usable_logins(session, vault, [1, 2, 3], NOW + LATER, standing=standing)
+    assert (found[1].password, found[2].password) == ("old", "only")
+    assert found[3].is_standing
 
 
 def test_a_moved_login_keeps_its_secret_and_its_end(

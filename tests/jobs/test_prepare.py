@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 from app.access.vault import KeyMissing, Vault
+from app.automation.events import Verdict
 from app.automation.inventory import write_inventory
+from app.domain.commands import RetryJob
 from app.domain.states import Cause
 from app.jobs.context import Context
 from app.jobs.execute import execute_run
-from app.jobs.prepare import prepare_run
+from app.jobs.prepare import Prepared, prepare_run
+from app.jobs.retry import retry_job
+from app.jobs.settle import settle_run
 from tests.api.given import submit
 from tests.jobs.conftest import a_host, a_login, claim_next, parts_of, runs_of
 
@@ -43,3 +47,41 @@ def test_a_run_that_cannot_be_prepared_has_touched_nobody_and_says_why(
         assert part.cause is Cause.NOT_STARTED
         assert part.reason.startswith("it was never reached: The key ")
         assert "restore the key file" in part.reason
+
+
+def test_a_job_that_waits_keeps_the_login_it_was_sent_with(ctx: Context) -> None:
+    submit(ctx, [a_host(0, a_login("the right one"))])
+    submit(ctx, [a_host(0, a_login("another's mistake"))])
+
+    assert _password(prepare_run(ctx, claim_next(ctx))) == "the right one"
+
+
+def test_a_job_that_is_tried_again_takes_the_login_that_was_brought_meanwhile(
+    ctx: Context,
+) -> None:
+    first = submit(ctx, [a_host(0, a_login("a mistake"))])
+    settle_run(ctx, claim_next(ctx), _refused())
+    submit(ctx, [a_host(0, a_login("the right one"))])
+    settle_run(ctx, claim_next(ctx), _refused())
+
+    retry_job(ctx, RetryJob(job_id=first, created_by="ada"))
+
+    assert _password(prepare_run(ctx, claim_next(ctx))) == "the right one"
+
+
+def _refused() -> Verdict:
+    return Verdict(
+        proven_ok=frozenset(),
+        failed={1: (Cause.AUTH, "wrong password")},
+        not_started=frozenset(),
+        outside_limit=frozenset(),
+        outcome="failed",
+        message="",
+    )
+
+
+def _password(prepared: Prepared) -> str | None:
+    assert prepared.play
+    (machine,) = prepared.play.machines
+    assert machine.login
+    return machine.login.password
