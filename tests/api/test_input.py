@@ -356,3 +356,64 @@ def test_what_no_database_keeps_is_no_more_welcome_as_json_text(
 
     assert said["code"] == 3800001
     assert "neither is text" in said["message"]
+
+
+@pytest.mark.parametrize("path", ["data", "/data/../../etc", "/data\nPORT=1", "/"])
+def test_a_data_path_no_host_can_use_is_refused_where_it_is_sent(
+    ctx: Context, call: Call, path: str
+) -> None:
+    arrange(ctx, {"hosts": 1, "played": {"10.9.0.1": "ok"}})
+    following = [{"job_type": "RELOAD_AGENT", "data_path": path}]
+
+    row = call("/api/job/install/", a_call(a_row(1), a_row(2, data_path=path)))
+    then = call("/api/job/operate/", {**RESTART, "then": following})
+    edit = call("/api/host/update_single/", {"bk_host_id": 1, "data_path": path})
+
+    assert row["errors"] == {"hosts": {"1": {"data_path": [edit["errors"]["data_path"][0]]}}}
+    assert then["errors"]["then"]["0"].keys() == {"data_path"}
+    with reading(ctx.engine) as session:
+        assert session.scalars(select(Host.values)).all() == [{}]
+
+
+def test_a_data_path_of_another_system_filters_its_host_and_no_other(call: Call) -> None:
+    windows = a_row(2, os_type="WINDOWS", data_path="C:\\data")
+
+    said = call("/api/job/install/", a_call(a_row(1, data_path="/data"), windows))
+
+    assert [host["ip"] for host in said["data"]["ip_filter"]] == [windows["inner_ip"]]
+
+
+@pytest.mark.parametrize(
+    ("field", "address"),
+    [
+        ("inner_ip", "0.0.0.0"),
+        ("inner_ip", "255.255.255.255"),
+        ("inner_ip", "224.0.0.1"),
+        ("inner_ipv6", "::"),
+        ("inner_ipv6", "ff02::1"),
+        ("login_ip", "0.0.0.0"),
+        ("outer_ip", "192.0.2.1,0.0.0.0"),
+    ],
+)
+def test_an_address_that_is_no_single_hosts_is_refused(
+    call: Call, field: str, address: str
+) -> None:
+    said = call("/api/job/install/", a_call(a_row(1, **{field: address})))
+
+    assert said["errors"]["hosts"]["0"].keys() == {field}
+    assert "one host" in said["message"]
+
+
+def test_a_number_too_long_to_read_is_refused_without_advice_on_python(
+    client: FlaskClient,
+) -> None:
+    body = '{"job_id": ' + "9" * 5000 + "}"
+
+    said = read(client.post("/api/job/details/", data=body, headers=header()))
+
+    assert said["code"] == 3800001
+    assert "sys." not in said["message"]
+    assert "digits" in said["message"]
+
+
+RESTART = {"job_type": "RESTART_AGENT", "bk_host_id": [1]}

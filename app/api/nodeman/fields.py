@@ -4,8 +4,8 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
-from typing import Any
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Any, TypeVar
 
 from flask import g
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
@@ -14,6 +14,7 @@ from app.api.dialect import language, refuse_unstorable
 from app.api.nodeman import vocabulary
 from app.domain.accounts import account_problem
 from app.domain.errors import InvalidRequest
+from app.domain.paths import path_problem
 
 LARGEST_STORED = 2**31 - 1
 LARGEST_ASKED = 2**63 - 1
@@ -114,6 +115,19 @@ class Account(Text):
         return account or None
 
 
+class HostPath(Text):
+    """A folder on a host; empty means it was left out."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(metadata={"description": "an absolute path"}, **more)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> Any:
+        path = super()._deserialize(value, attr, data, **more)
+        if path and (problem := path_problem(path)):
+            raise ValidationError(problem)
+        return path
+
+
 class Secret(Text):
     """A password or key, plain or encrypted with our public key; comes out plain."""
 
@@ -179,27 +193,44 @@ class Address(Text):
             return None
         try:
             return self.read(value)
+        except NotOneHost:
+            raise ValidationError(f"{_short(value)} is not the address of one host") from None
         except (ValueError, AttributeError, TypeError):
             raise ValidationError(f"{_short(value)} is not {self.metadata['means']}") from None
 
 
+Either = TypeVar("Either", IPv4Address, IPv6Address)
+
+
+class NotOneHost(ValueError):
+    """An address that means everybody, many, or (0.0.0.0, to ssh) this very machine."""
+
+
+EVERYBODY = IPv4Address("255.255.255.255")
+
+
 def read_ipv4(text: str) -> str:
-    """The address in its usual form, or ValueError."""
-    return str(IPv4Address(text.strip()))
+    """The address of a host in its usual form, or ValueError."""
+    return str(_of_one_host(IPv4Address(text.strip())))
 
 
 def read_ipv6(text: str) -> str:
-    """The address in its exploded form, or ValueError; one with a scope is refused."""
+    """The address of a host in its exploded form, or ValueError; one with a scope is refused."""
     address = IPv6Address(text.strip())
     if address.scope_id is not None:
         raise AddressValueError("an address of one link only")
-    return address.exploded
+    return _of_one_host(address).exploded
+
+
+def _of_one_host(address: Either) -> Either:
+    if address.is_unspecified or address.is_multicast or address == EVERYBODY:
+        raise NotOneHost(address)
+    return address
 
 
 def read_either(text: str) -> str:
     """An address of either family, or ValueError."""
-    stripped = text.strip()
-    return read_ipv6(stripped) if ":" in stripped else str(ip_address(stripped))
+    return read_ipv6(text) if ":" in text else read_ipv4(text)
 
 
 def read_ipv4_list(text: str) -> str:

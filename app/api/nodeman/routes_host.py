@@ -16,6 +16,7 @@ from app.api.nodeman.endpoint import Endpoints, refusal
 from app.api.nodeman.fields import (
     Asked,
     Flag,
+    HostPath,
     Id,
     Many,
     Object,
@@ -104,7 +105,7 @@ class UpdateSingle(LoginFields):
     peer_exchange_switch_for_agent = Whole(most=1, metadata={"flag": True})
     bt_speed_limit = Whole()
     enable_compression = Flag(default=None)
-    data_path = Text()
+    data_path = HostPath()
 
     @post_load
     def build(self, asked: dict[str, Any], **_more: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from app.api.nodeman.fields import (
     Anything,
     Asked,
     Flag,
+    HostPath,
     Id,
     Many,
     Object,
@@ -35,6 +36,7 @@ from app.api.nodeman.schemas import (
 from app.domain.catalogue import BY_HAND, CATALOGUE, Executor, JobType, get_job_type
 from app.domain.commands import AuthType, HostSpec, NextStage, OnBusy, SubmitJob
 from app.domain.errors import AccessPointNotFound, InvalidRequest
+from app.domain.paths import path_problem
 from app.domain.rollout import parse_rollout
 from app.hosts.search import HostFilter
 from app.zones.first_start import DIRECT
@@ -87,7 +89,7 @@ class Following(Asked):
     version = Text(most=64)
     peer_exchange_switch_for_agent = Whole(most=1, metadata={"flag": True})
     bt_speed_limit = Whole()
-    data_path = Text()
+    data_path = HostPath()
     enable_compression = Flag(default=None)
 
     @post_load
@@ -195,6 +197,10 @@ def _problems(row: Mapping[str, Any], job_type: JobType) -> dict[str, list[str]]
         found["os_type"] = ["is missing"]
     if not (row.get("inner_ip") or row.get("inner_ipv6") or row.get("host_id")):
         found["inner_ip"] = ["is missing: send inner_ip, inner_ipv6 or both"]
+    # a host of another system is left out, whatever its paths look like
+    data_path = row.get("data_path") if row.get("os_type") == "LINUX" else None
+    if data_path and (problem := path_problem(data_path)):
+        found["data_path"] = [problem]
     if job_type.executor is Executor.PLAYBOOK and not row.get("is_manual"):
         found.update(login_problems(row, is_required=job_type.registers))
     return found

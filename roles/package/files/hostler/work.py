@@ -49,7 +49,7 @@ class Place:
             raise Failure("task_failed", f"{name!r} is no name of a service.")
         self.name = name
         self.root = root.rstrip("/")
-        self.base = os.path.join(self.at(setup_path), name)
+        self.base = os.path.join(self.at(setup_path, "hostler_setup_path"), name)
         self.releases = os.path.join(self.base, "releases")
         self.current = os.path.join(self.base, "current")
         self.etc = os.path.join(self.base, "etc")
@@ -58,13 +58,13 @@ class Place:
         self.pending = os.path.join(self.base, ".restart-pending")
         self.new = os.path.join(self.base, ".new")
 
-    def at(self, path):
+    def at(self, path, meant="the path"):
         """The path as it is on this host, below HOSTLER_ROOT where that is set."""
         path = str(path)
         if not path.startswith("/") or ".." in path.split("/") or re.search(r"[\0-\x1f]", path):
-            raise Failure("task_failed", f"{path!r} is no absolute path.")
+            raise Failure("task_failed", f"{meant} {path!r} is no absolute path.")
         if os.path.normpath(path) in ("/", "//"):
-            raise Failure("task_failed", f"{path!r} cannot be the place for anything.")
+            raise Failure("task_failed", f"{meant} {path!r} cannot be the place for anything.")
         return self.root + os.path.normpath(path)
 
 
@@ -414,7 +414,11 @@ class Work:
         values.update(self.said)
         values["address"] = self._own_address(values["address"])
         data_path = values.get("data_path")
-        data = self.place.at(data_path) if data_path else os.path.join(self.place.base, "data")
+        data = (
+            self.place.at(data_path, "data_path")
+            if data_path
+            else os.path.join(self.place.base, "data")
+        )
         return dict(
             values,
             name=self.place.name,
