@@ -150,7 +150,9 @@ def _json_body(mend_text: bool) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"The body is not JSON: {error}.") from None
     except ValueError:
-        raise InvalidRequest("The body is not JSON: it holds a number of thousands of digits.") from None
+        raise InvalidRequest(
+            "The body is not JSON: it holds a number of thousands of digits."
+        ) from None
     if not isinstance(body, dict):
         raise InvalidRequest(f"The body must be a JSON object, not {_kind(body)}.")
     if b"\\u" in raw and not mend_text:  # only an escape brings in what UTF-8 cannot

@@ -225,7 +225,8 @@ def _bring_up_to_date(host: Host, spec: HostSpec) -> None:
         host.is_manual = spec.is_manual
     if spec.values:
         host.values = {**host.values, **spec.values}
-    host.is_forgotten = False
+    if host.is_forgotten:
+        host.is_forgotten, host.agent_status = False, "NOT_INSTALLED"
 
 
 def _hosted(

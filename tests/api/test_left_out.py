@@ -9,7 +9,7 @@ from app.jobs.context import Context
 from app.models.base import reading
 from app.models.work import Job
 from tests.api.conftest import Call, a_call, a_row
-from tests.api.given import play
+from tests.api.given import arrange, play
 
 OURS, THEIRS = 2, 3
 THEIR_V4, THEIR_V6 = "10.1.0.6", "fd00:0000:0000:0000:0000:0000:0000:0006"
@@ -150,3 +150,15 @@ def test_an_id_nobody_has_is_named_by_an_install(call: Call) -> None:
 
     assert [row["msg"] for row in said["data"]["ip_filter"]] == ["there is no host 99"]
     assert call("/api/job/1/details/")["data"]["ip_filter_list"] == []
+
+
+def test_a_host_that_was_removed_and_comes_back_is_not_called_removed(
+    ctx: Context, call: Call
+) -> None:
+    arrange(ctx, {"hosts": 1, "played": {"10.9.0.1": "ok"}})
+    call("/api/host/remove_host/", {"bk_host_id": [1]})
+
+    assert call("/api/job/install/", a_call(a_row(1, inner_ip="10.9.0.1")))["result"]
+
+    (host,) = call("/api/host/search/")["data"]["list"]
+    assert (host["bk_host_id"], host["status"]) == (1, "NOT_INSTALLED")

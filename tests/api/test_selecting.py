@@ -138,6 +138,27 @@ def test_a_condition_without_values_never_means_every_host(
     assert said["code"] == 3801018
 
 
+@pytest.mark.parametrize("value", ["", [""], ["10.9", ""]])
+def test_an_empty_text_to_look_for_never_means_every_host(
+    ctx: Context, call: Call, value: Any
+) -> None:
+    arrange(ctx, {"hosts": 2, "played": {"10.9.0.1": "ok", "10.9.0.2": "ok"}})
+    conditions = [{"key": "query", "value": value}]
+
+    said = call("/api/job/operate/", everything(conditions=conditions))
+
+    assert said["errors"].keys() == {"conditions"}
+    assert jobs(ctx) == [1]
+    assert call("/api/host/search/", {"conditions": conditions})["data"]["total"] == 2
+
+
+def test_an_empty_address_is_no_hosts_of_a_job(ctx: Context, call: Call) -> None:
+    arrange(ctx, {"hosts": 2})
+    conditions = [{"key": "ip", "value": ""}]
+
+    assert call("/api/job/1/details/", {"conditions": conditions})["data"]["list"] == []
+
+
 @pytest.mark.parametrize("key", ["is_manual", "enable_compression", "node_from"])
 @pytest.mark.parametrize("value", ["perhaps", None, {}, ["perhaps"]])
 def test_a_value_that_cannot_be_told_matches_no_host(

@@ -121,7 +121,7 @@ def _target_filter(
             case _ if key in TARGET_KEYS and not values:
                 continue  # a page without this filter still sends its name
             case "ip":
-                found = replace(found, addresses=frozenset(map(stored_address, texts)))
+                found = replace(found, addresses=frozenset(map(stored_address, texts - {""})))
             case "instance_id":
                 found = replace(found, instance_ids=texts)
             case "exclude_instance_ids":

@@ -274,7 +274,7 @@ class Operate(Work, Selecting):
                 f"{job_type.name} needs whole host rows; use job/install.", field="job_type"
             )
         command = self.command(asked, job_type.name, self._hosts(asked))
-        return command, (host_filter(asked) if asked["exclude_hosts"] is not None else None)
+        return command, (_described(asked) if asked["exclude_hosts"] is not None else None)
 
     @staticmethod
     def _hosts(asked: Mapping[str, Any]) -> list[HostSpec]:
@@ -291,6 +291,16 @@ class Operate(Work, Selecting):
         if named and not specs:
             raise InvalidRequest(f"{named[0]} is empty; name at least one host.", field=named[0])
         return specs
+
+
+def _described(asked: Mapping[str, Any]) -> HostFilter:
+    found = host_filter(asked)
+    if any(key == "query" and "" in values for key, values in found.conditions):
+        raise InvalidRequest(
+            "conditions: query is empty, and so is in every host; leave it out if all are meant.",
+            field="conditions",
+        )
+    return found
 
 
 def _known(index: int, row: Mapping[str, Any]) -> dict[str, Any]:
