@@ -83,7 +83,7 @@ def open_client(url: str | None, app_code: str | None, secret_file: Path | None)
 
 def _read_admin(path: Path) -> dict[str, str]:
     try:
-        admin: dict[str, str] = json.loads(path.read_text())
+        admin = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
     except PermissionError as error:
@@ -91,6 +91,12 @@ def _read_admin(path: Path) -> dict[str, str]:
             f"{path} belongs to somebody else; give --url, --app-code and "
             "--app-secret-file instead."
         ) from error
+    except ValueError:
+        admin = None
+    if not isinstance(admin, dict):
+        raise click.ClickException(
+            f"{path} is damaged; give --url, --app-code and --app-secret-file instead."
+        )
     return admin
 
 

@@ -40,9 +40,14 @@ class HostName(click.ParamType[Named]):
         user, _, rest = str(value).rpartition("@")
         try:
             address, port = _split_port(rest)
-            return Named(str(ipaddress.ip_address(address)), user or None, port)
+            return Named(as_typed(address), user or None, port)
         except ValueError:
             self.fail(f"{value!r} is not [user@]address[:port] with an IP address.", param, ctx)
+
+
+def as_typed(address: str) -> str:
+    """An address as a person writes it; ValueError where it is none."""
+    return str(ipaddress.ip_address(address))
 
 
 def _split_port(text: str) -> tuple[str, int | None]:
@@ -90,5 +95,8 @@ def read_login(password_file: Path | None, key_file: Path | None, ask: bool) -> 
 
 
 def _read(path: Path) -> str:
-    with click.open_file(str(path)) as file:
-        return str(file.read())
+    try:
+        with click.open_file(str(path)) as file:
+            return str(file.read())
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{path} is no text; name a file with a login in it.") from error

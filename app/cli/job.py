@@ -9,10 +9,19 @@ import click
 from rich.live import Live
 
 from app.cli.client import Client, open_client
-from app.cli.hosts import DEFAULT_USER, SSH_PORT, HostName, Named, login_options, read_login
+from app.cli.hosts import (
+    DEFAULT_USER,
+    SSH_PORT,
+    HostName,
+    Named,
+    as_typed,
+    login_options,
+    read_login,
+)
 from app.cli.table import MOST_ROWS, counts, draw, is_final, open_console
 
 LOOK_EVERY = 1.0  # seconds
+INNER = ("inner_ip", "inner_ipv6")
 AUTOMATIC = -1  # the access point is chosen for us
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -146,14 +155,16 @@ def _rows_of(
     details: dict[str, Any], hosts: tuple[Named, ...], *statuses: str
 ) -> list[tuple[dict[str, Any], Named | None]]:
     """The rows of these hosts, or of all in such a status."""
-    rows = {row["ip"]: row for row in details["list"] if row.get("instance_id")}
+    rows = [row for row in details["list"] if row.get("instance_id")]
     if not hosts:
-        return [(row, None) for row in rows.values() if row["status"] in statuses]
-    if unknown := [named.address for named in hosts if named.address not in rows]:
+        return [(row, None) for row in rows if row["status"] in statuses]
+    at = {as_typed(row[name]): row for row in rows for name in INNER if row[name]}
+    if unknown := [named.address for named in hosts if named.address not in at]:
+        there = ", ".join(as_typed(row["ip"]) for row in rows)
         raise click.ClickException(
-            f"Job {details['job_id']} has no host {', '.join(unknown)}; it has: {', '.join(rows)}."
+            f"Job {details['job_id']} has no host {', '.join(unknown)}; it has: {there}."
         )
-    return [(rows[named.address], named) for named in hosts]
+    return [(at[named.address], named) for named in hosts]
 
 
 def _with_logins(

@@ -68,6 +68,37 @@ def test_a_retry_takes_a_new_login_and_only_the_named_host(
     assert f"Job {job_id} has no host 127.0.0.9; it has: 127.0.0.1." in unknown.stderr
 
 
+def test_a_host_is_named_by_either_address_however_it_is_spelled(
+    here: Installation, package: str, password_file: str
+) -> None:
+    done = here.hostler("job", "install", "[fd00::9]:1", "--password-file", password_file, ok=False)
+    job_id = done.stdout.split(":")[0].removeprefix("Job ")
+    again = here.hostler("job", "retry", job_id, "--host", "FD00:0::9", "--detach", ok=False)
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize("option", ["--password-file", "--key-file"])
+def test_a_login_that_is_no_text_is_refused_in_a_sentence(
+    here: Installation, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    done = here.hostler("job", "install", NOBODY, option, str(tmp_path / "binary"), ok=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"{tmp_path / 'binary'} is no text" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+def test_an_admin_json_that_cannot_be_read_is_named(
+    here: Installation, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "admin.json").write_text(text)
+    done = here.hostler("--data-dir", str(tmp_path), "job", "show", "1", ok=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert str(tmp_path / "admin.json") in done.stderr
+
+
 def test_stopping_what_has_ended_is_refused_in_a_sentence(
     here: Installation, package: str, password_file: str
 ) -> None:
