@@ -1,6 +1,6 @@
 """Edit what is known of one host, and how to log in on it."""
 
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,7 +114,7 @@ def _check(session: Session, host: Host, changes: Mapping[str, Any]) -> None:
     point = changes.get("access_point_id")
     if point is not None and session.get(AccessPoint, point) is None:
         raise AccessPointNotFound(f"There is no access point {point}.", access_point_id=point)
-    check_channels(session, {changes.get("install_channel_id")})
+    check_channels(session, {changes.get("install_channel_id"): host.label})
     addresses = [changes[name] for name in ("inner_ip", "inner_ipv6") if changes.get(name)]
     taken = select(Host).where(
         Host.zone_id == host.zone_id,
@@ -135,11 +135,11 @@ def _give_up(host: Host, addresses: Collection[str]) -> None:
             setattr(host, name, None)
 
 
-def check_channels(session: Session, channel_ids: Set[int | None]) -> None:
-    """Refuse, as InstallChannelNotFound, an install channel that is not there."""
-    wanted = {channel_id for channel_id in channel_ids if channel_id is not None}
+def check_channels(session: Session, channels: Mapping[int | None, str]) -> None:
+    """Refuse, as InstallChannelNotFound, one that is not there: its id → a host that wants it."""
+    wanted = {channel_id for channel_id in channels if channel_id is not None}
     if wanted and (unknown := wanted - set(session.scalars(select(InstallChannel.id)))):
-        named = ", ".join(map(str, sorted(unknown)))
+        named = ", ".join(f"{channel} for {channels[channel]}" for channel in sorted(unknown))
         raise InstallChannelNotFound(f"There is no install channel {named}.")
 
 

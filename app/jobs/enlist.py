@@ -111,11 +111,16 @@ def _check_places(session: Session, specs: Sequence[HostSpec]) -> dict[int, Zone
     access_points = set(session.scalars(select(AccessPoint.id)))
     for spec in specs:
         if spec.host_id is None and spec.zone_id not in zones:
-            raise ZoneNotFound(f"There is no zone {spec.zone_id}.", zone_id=spec.zone_id)
+            raise ZoneNotFound(
+                f"There is no zone {spec.zone_id}, where {spec.label} is said to be.",
+                zone_id=spec.zone_id,
+            )
         point = spec.access_point_id
         if point not in (None, -1) and point not in access_points:
-            raise AccessPointNotFound(f"There is no access point {point}.", access_point_id=point)
-    check_channels(session, {spec.install_channel_id for spec in specs})
+            raise AccessPointNotFound(
+                f"There is no access point {point} for {spec.label}.", access_point_id=point
+            )
+    check_channels(session, {spec.install_channel_id: spec.label for spec in specs})
     return zones
 
 

@@ -404,6 +404,23 @@ def test_an_address_that_is_no_single_hosts_is_refused(
     assert "one host" in said["message"]
 
 
+@pytest.mark.parametrize(
+    ("field", "code"),
+    [("bk_cloud_id", 3801001), ("ap_id", 3801007), ("install_channel_id", 3801037)],
+)
+def test_a_place_that_is_not_there_is_refused_by_field_and_host(
+    call: Call, field: str, code: int
+) -> None:
+    wrong = a_row(2, **{field: 77})
+
+    said = call("/api/job/install/", a_call(a_row(1), wrong))
+
+    assert said["code"] == code
+    assert said["errors"].keys() == {field}
+    assert "77" in said["message"]
+    assert wrong["inner_ip"] in said["message"]
+
+
 def test_a_number_too_long_to_read_is_refused_without_advice_on_python(
     client: FlaskClient,
 ) -> None:

@@ -131,11 +131,18 @@ def _nothing(_error: errors.HostlerError) -> Any:
     return None
 
 
+PLACES: Mapping[type[errors.HostlerError], str] = {
+    errors.ZoneNotFound: "bk_cloud_id",
+    errors.AccessPointNotFound: "ap_id",
+    errors.InstallChannelNotFound: "install_channel_id",
+}
+
+
 def _fields(error: errors.HostlerError) -> Any:
     """Which fields are wrong, as clients of serializers know it."""
     if found := error.details.get("errors"):
         return found
-    field = error.details.get("field")
+    field = error.details.get("field") or PLACES.get(type(error))
     return {field: [error.message]} if field else None
 
 
