@@ -1,11 +1,14 @@
 """Every setting, with a default that works on a laptop; read once, at the start."""
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from app.domain.errors import InvalidRequest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}  # noqa: S104
@@ -46,11 +49,16 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> "Settings":
-        """The settings of this environment; overrides that are None do not count."""
+        """The settings of this environment; overrides that are None do not count.
+
+        One that cannot be read raises InvalidRequest with its name; an empty one is left out where
+        only a number, yes or no, a word or a path will do.
+        """
         values = {
-            item.name: _convert(item.type, text)
+            item.name: _convert(item.name, item.type, text)
             for item in fields(cls)
             if (text := _read(environ, item.name)) is not None
+            and (text or (item.type is str and item.name not in WORDS))
         }
         values.update({name: value for name, value in overrides.items() if value is not None})
         return cls(**values)
@@ -85,12 +93,72 @@ def reach(host: str, port: int) -> str:
 
 def _read(environ: Mapping[str, str], name: str) -> str | None:
     variable = f"HOSTLER_{name.upper()}"
-    if path := environ.get(f"{variable}_FILE"):
+    if not (path := environ.get(f"{variable}_FILE")):
+        return environ.get(variable)
+    try:
         return Path(path).read_text().strip()
-    return environ.get(variable)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(
+            f"{variable}_FILE is {path!r}, which cannot be read: {error}."
+        ) from None
 
 
-def _convert(kind: Any, text: str) -> Any:
+FLAGS = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+WORDS = {
+    "service_manager": ("auto", "systemd", "process"),
+    "language": ("en", "zh"),
+    "log_level": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+}
+MOST = {"port": 65535, "package_port": 65535}
+AT_LEAST_ONE = frozenset({"api_threads", "forks", "fork_memory_mib", "max_body_mib"})
+
+
+def _convert(name: str, kind: Any, text: str) -> Any:
+    if name in WORDS:
+        return _word(name, text)
     if kind is bool:
-        return text.strip().lower() in ("1", "true", "yes", "on")
-    return kind(text)
+        return _flag(name, text)
+    if kind is int:
+        return _whole(name, text)
+    return _seconds(name, text) if kind is float else kind(text)
+
+
+def _word(name: str, text: str) -> str:
+    words = WORDS[name]
+    known = {word.lower(): word for word in words}
+    if found := known.get(text.strip().lower()):
+        return found
+    raise _wrong(name, text, f"{', '.join(words[:-1])} or {words[-1]}")
+
+
+def _flag(name: str, text: str) -> bool:
+    if (found := FLAGS.get(text.strip().lower())) is not None:
+        return found
+    raise _wrong(name, text, "yes or no")
+
+
+def _whole(name: str, text: str) -> int:
+    least, most = int(name in AT_LEAST_ONE), MOST.get(name, math.inf)
+    try:
+        if least <= (number := int(text)) <= most:
+            return number
+    except ValueError:
+        pass
+    bounds = f"from {least} to {most}" if name in MOST else f"of at least {least}"
+    raise _wrong(name, text, f"a whole number {bounds}")
+
+
+def _seconds(name: str, text: str) -> float:
+    try:
+        if math.isfinite(number := float(text)) and number > 0:
+            return number
+    except ValueError:
+        pass
+    raise _wrong(name, text, "a number greater than 0")
+
+
+def _wrong(name: str, text: str, takes: str) -> InvalidRequest:
+    return InvalidRequest(f"HOSTLER_{name.upper()} is {text!r}; it takes {takes}.")

@@ -22,9 +22,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import JSON, TypeDecorator
+
+from app.domain.errors import InvalidRequest
 
 NAMING = {
     "ix": "ix_%(column_0_N_label)s",
@@ -110,16 +112,24 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+NO_DATABASE = (
+    "HOSTLER_DATABASE_URL is no address of a database, like postgresql+psycopg://user@host/name."
+)
+
+
 def open_database(url: str) -> Engine:
     """An engine whose transactions behave alike on SQLite and PostgreSQL (design.md §8)."""
     # an error's text ends up in logs: what the rows hold does not belong there
     is_sqlite = url.startswith("sqlite")
-    engine = create_engine(
-        url,
-        pool_pre_ping=not is_sqlite,
-        hide_parameters=True,
-        connect_args={} if is_sqlite else KEPT_ALIVE,
-    )
+    try:
+        engine = create_engine(
+            url,
+            pool_pre_ping=not is_sqlite,
+            hide_parameters=True,
+            connect_args={} if is_sqlite else KEPT_ALIVE,
+        )
+    except (ArgumentError, ImportError):
+        raise InvalidRequest(NO_DATABASE) from None  # their own words may repeat a password
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin_immediate)
