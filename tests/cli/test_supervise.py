@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 SLEEP = ["sleep", "1000"]
-STUBBORN = [sys.executable, "-c", "import signal; signal.signal(15, 1); print('deaf', flush=1)"
-            "; signal.pause()"]  # fmt: skip
+STUBBORN = [sys.executable, "-c", "import os, signal; signal.signal(15, 1)"
+            "; os.write(1, b'deaf\\n'); signal.pause()"]  # fmt: skip
+SECONDS = 60  # for what takes one, on a machine that is busy with other tests
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -38,22 +39,33 @@ def supervise() -> Iterator[Start]:
 
 
 def read_until(supervisor: subprocess.Popen[str], word: str) -> str:
+    """The next line with this word."""
+    return read_until_all(supervisor, word)[0]
+
+
+def read_until_all(supervisor: subprocess.Popen[str], *words: str) -> list[str]:
+    """A line with each of these words, whichever of them is said first."""
     assert supervisor.stdout
-    return next(line for line in supervisor.stdout if word in line)
+    found: dict[str, str] = {}
+    while len(found) < len(words):
+        line = supervisor.stdout.readline()
+        assert line, f"it said only {found}"
+        found |= {word: line for word in words if word in line}
+    return [found[word] for word in words]
 
 
-def pids_of(supervisor: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [psutil.Process(int(pid)) for pid in read_until(supervisor, "pids").split()[1:]]
+def pids_in(line: str) -> list[psutil.Process]:
+    return [psutil.Process(int(pid)) for pid in line.split()[1:]]
 
 
 def test_a_killed_program_is_started_again_and_it_says_so(supervise: Start) -> None:
     supervisor = supervise({"name": "sleeper", "command": SLEEP})
-    [sleeper] = pids_of(supervisor)
+    [sleeper] = pids_in(read_until(supervisor, "pids"))
     sleeper.kill()
     assert "sleeper was killed by SIGKILL; starting it again in 0.5 s" in read_until(
         supervisor, "again"
     )
-    sleeper.wait(5)
+    sleeper.wait(SECONDS)
     [again] = wait_for(lambda: psutil.Process(supervisor.pid).children())
     assert again.pid != sleeper.pid
 
@@ -63,10 +75,10 @@ def test_a_stop_signal_ends_everything_even_what_does_not_listen(supervise: Star
         {"name": "sleeper", "command": SLEEP},
         {"name": "stubborn", "command": STUBBORN, "patience": 0.5},
     )
-    processes = pids_of(supervisor)
-    read_until(supervisor, "deaf")
+    pids, _ = read_until_all(supervisor, "pids", "deaf")
+    processes = pids_in(pids)
     supervisor.send_signal(signal.SIGTERM)
-    assert supervisor.wait(10) == 0
+    assert supervisor.wait(SECONDS) == 0
     assert not any(process.is_running() for process in processes)
 
 
@@ -83,9 +95,9 @@ def test_programs_of_a_lower_rank_are_stopped_first(supervise: Start) -> None:
 
 def test_nothing_survives_a_killed_supervisor(supervise: Start) -> None:
     supervisor = supervise({"name": "a", "command": SLEEP}, {"name": "b", "command": SLEEP})
-    processes = pids_of(supervisor)
+    processes = pids_in(read_until(supervisor, "pids"))
     supervisor.kill()
-    _, alive = psutil.wait_procs(processes, timeout=5)
+    _, alive = psutil.wait_procs(processes, timeout=SECONDS)
     assert alive == []
 
 
@@ -96,7 +108,7 @@ def test_what_a_dead_program_left_behind_is_ended(supervise: Start) -> None:
     assert said
     leftover = psutil.Process(int(said[1]))
     os.kill(leftover.ppid(), signal.SIGKILL)
-    leftover.wait(5)
+    leftover.wait(SECONDS)
 
 
 def test_an_errand_runs_once(supervise: Start) -> None:
@@ -107,10 +119,10 @@ def test_an_errand_runs_once(supervise: Start) -> None:
     assert psutil.Process(supervisor.pid).children() == []
 
 
-def wait_for(look: Callable[[], list[psutil.Process]], seconds: float = 5) -> list[psutil.Process]:
+def wait_for(look: Callable[[], list[psutil.Process]]) -> list[psutil.Process]:
     """What a look shows as soon as it shows something."""
-    for _ in range(int(seconds / 0.05)):
+    for _ in range(int(SECONDS / 0.05)):
         if found := look():
             return found
         signal.sigtimedwait([], 0.05)
-    raise AssertionError(f"still nothing after {seconds} s")
+    raise AssertionError(f"still nothing after {SECONDS} s")
