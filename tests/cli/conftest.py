@@ -17,8 +17,7 @@ from tests.postgres import postgres
 
 __all__ = ["postgres"]
 
-READY_SECONDS = 60
-STOP_SECONDS = 20
+SECONDS = 60  # for what takes a few, on a machine that is busy with other tests
 
 AGENT = """\
 name: sleeper
@@ -64,7 +63,7 @@ class Installation:
 
     def process_named(self, part: str) -> psutil.Process:
         """Its own program with that in its command line, as soon as it runs."""
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + SECONDS
         while not (found := self._children_with(part)):
             assert time.monotonic() < deadline, f"no {part} runs:\n{self.log}"
             self.process_ended_within(0.05)
@@ -84,7 +83,7 @@ class Installation:
             return True
         return False
 
-    def wait_for(self, text: str, seconds: float = READY_SECONDS) -> None:
+    def wait_for(self, text: str, seconds: float = SECONDS) -> None:
         """Until it has said that."""
         deadline = time.monotonic() + seconds
         while text not in self.log:
@@ -95,7 +94,7 @@ class Installation:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(STOP_SECONDS)
+        return self.process.wait(SECONDS)
 
 
 Start = Callable[..., Installation]

@@ -14,7 +14,7 @@ import pytest
 import requests
 from redis import Redis
 
-from tests.cli.conftest import Installation, Start, start_in
+from tests.cli.conftest import SECONDS, Installation, Start, start_in
 
 pytestmark = pytest.mark.slow
 
@@ -37,11 +37,11 @@ def test_a_first_start_leaves_an_administrator_and_what_it_needs(here: Installat
     assert sorted(admin) == [
         "access_key", "app_code", "app_secret", "password", "secret_key", "url", "username",
     ]  # fmt: skip
-    assert requests.get(f"{admin['url']}/healthz", timeout=5).status_code == 200
+    assert requests.get(f"{admin['url']}/healthz", timeout=SECONDS).status_code == 200
     login = {"bk_app_code": admin["app_code"], "bk_app_secret": admin["app_secret"]}
-    answer = requests.post(f"{admin['url']}/api/cloud/", json=login, timeout=5).json()
+    answer = requests.post(f"{admin['url']}/api/cloud/", json=login, timeout=SECONDS).json()
     assert [zone["bk_cloud_id"] for zone in answer["data"]] == [0]
-    assert requests.get(f"{admin['url']}/", timeout=5).url.startswith(f"{admin['url']}/login")
+    assert requests.get(f"{admin['url']}/", timeout=SECONDS).url.startswith(f"{admin['url']}/login")
 
 
 def test_nothing_it_writes_can_be_read_by_others(here: Installation) -> None:
@@ -65,7 +65,7 @@ def test_nothing_survives_when_it_is_killed(start: Start) -> None:
     installation.wait_for("hostler is ready")
     processes = installation.processes()
     installation.process.kill()
-    _, alive = psutil.wait_procs(processes, timeout=10)
+    _, alive = psutil.wait_procs(processes, timeout=SECONDS)
     assert alive == []
 
 
@@ -86,9 +86,9 @@ def test_a_part_that_dies_is_started_again(mortal: Installation, name: str, part
     mortal.process_named(part).kill()
     mortal.wait_for(f"{name} was killed by SIGKILL; starting it again in 0.5 s")
     assert mortal.process_named(part).is_running()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + SECONDS
     # the open socket holds the caller until the new API answers
-    while not requests.get(f"{url_of(mortal)}/healthz", timeout=30).ok:
+    while not requests.get(f"{url_of(mortal)}/healthz", timeout=SECONDS).ok:
         assert time.monotonic() < deadline, mortal.log
 
 
@@ -105,7 +105,7 @@ def test_a_second_start_keeps_the_administrator_and_tells_the_new_address(start:
 
 def test_two_cannot_share_a_folder(here: Installation, start: Start) -> None:
     second = start("--data-dir", str(here.folder))
-    assert second.process.wait(30) == 1
+    assert second.process.wait(SECONDS) == 1
     assert "Another hostler runs in" in second.log
 
 
@@ -113,7 +113,7 @@ def test_a_port_in_use_is_named_with_what_to_do(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         refused = start("--port", str(port))
-        assert refused.process.wait(30) == 1
+        assert refused.process.wait(SECONDS) == 1
     assert f"Cannot listen on 127.0.0.1 port {port}: Address already in use" in refused.log
     assert "--port (0 takes a free one)" in refused.log
 
@@ -121,7 +121,7 @@ def test_a_port_in_use_is_named_with_what_to_do(start: Start) -> None:
 def test_a_folder_that_cannot_be_a_folder_is_refused(tmp_path: Path, start: Start) -> None:
     (tmp_path / "file").touch()
     refused = start("--data-dir", str(tmp_path / "file" / "data"))
-    assert refused.process.wait(30) == 1
+    assert refused.process.wait(SECONDS) == 1
     assert "Choose another with --data-dir" in refused.log
 
 
@@ -141,7 +141,7 @@ def test_redis_is_reached_by_its_socket_alone_and_forgets_nothing(here: Installa
 
 def test_run_up_is_the_same_command() -> None:
     run = Path(__file__).parents[2] / "run"
-    done = subprocess.run([run, "up", "--help"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([run, "up", "--help"], capture_output=True, text=True, timeout=SECONDS)
     assert "Start API, console, workers, Redis and database" in done.stdout
 
 
@@ -178,7 +178,7 @@ def begin_a_run(installation: Installation, agent_folder: Path, host: str) -> st
     started = installation.hostler(
         "job", "install", host, "--password-file", "-", "--detach", input="x"
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + SECONDS
     while not any("ssh" in process.name() for process in installation.processes()):
         assert time.monotonic() < deadline, installation.log
         installation.process_ended_within(0.1)
@@ -193,7 +193,7 @@ def test_ended_in_the_middle_of_a_run_it_leaves_nothing_and_tells_the_truth_late
     job_id = begin_a_run(first, agent_folder, mute)
     processes = first.processes()
     first.stop(number)
-    _, alive = psutil.wait_procs(processes, timeout=10)
+    _, alive = psutil.wait_procs(processes, timeout=SECONDS)
     assert alive == []
 
     second = start(HOSTLER_LEASE_SECONDS="3")
