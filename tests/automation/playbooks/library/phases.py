@@ -12,6 +12,7 @@ def main():
             "cause": {"type": "str"},
             "reason": {"type": "str"},
             "mark": {"type": "path"},
+            "until": {"type": "path"},
             "seconds": {"type": "float", "default": 0},
             "keys": {"type": "list", "elements": "str", "default": ["check", "start"]},
         }
@@ -21,6 +22,8 @@ def main():
         with Path(given["mark"]).open("a") as file:
             file.write("touched\n")
     time.sleep(given["seconds"])
+    while given["until"] and not Path(given["until"]).exists():
+        time.sleep(0.05)
     status = "failed" if given["reason"] else "ok"
     result = {
         "changed": True,
