@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -42,8 +43,8 @@ def postgres() -> Iterator[str]:
         try:
             yield wait_for(f"postgresql+psycopg://hostler@/postgres?host={folder}", server)
         finally:
-            server.terminate()
-            server.wait(30)
+            server.send_signal(signal.SIGINT)  # SIGTERM would wait for whoever is still connected
+            server.wait(60)
 
 
 @pytest.fixture

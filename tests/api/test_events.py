@@ -126,7 +126,7 @@ def test_events_come_while_the_job_runs(ctx: Context, web: FlaskClient) -> None:
 
     reader = threading.Thread(target=follow)
     reader.start()
-    assert begun.wait(30)
+    assert begun.wait(60)
     play(ctx, HALF)
     reader.join(60)
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from app.automation.processes import (
 from app.automation.runner import clean_folders
 
 Starter = Callable[..., subprocess.Popen[str]]
+
+SECONDS = 50  # for what takes one; those who are to be ended would end by themselves a little later
 
 STUBBORN = (
     "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
@@ -69,7 +70,7 @@ def test_only_the_run_is_killed(tmp_path: Path, start: Starter) -> None:
     killed = kill_strays(7, 2, tmp_path)
 
     assert killed
-    assert mine.wait(5) == -signal.SIGTERM
+    assert mine.wait(SECONDS) == -signal.SIGTERM
     assert other.poll() is None
 
 
@@ -79,7 +80,7 @@ def test_who_does_not_listen_is_killed(tmp_path: Path, start: Starter) -> None:
     killed = kill_strays(7, 0.3, tmp_path)
 
     assert killed
-    assert stubborn.wait(5) == -signal.SIGKILL
+    assert stubborn.wait(SECONDS) == -signal.SIGKILL
 
 
 def test_nobody_to_kill_is_success(tmp_path: Path) -> None:
@@ -95,11 +96,10 @@ def test_a_run_without_a_number_is_not_ours(tmp_path: Path, start: Starter) -> N
 def test_waiting_ends_when_one_ends(tmp_path: Path, start: Starter) -> None:
     short = start(7, tmp_path, "import time; print('ready', flush=True); time.sleep(0.2)")
     long = start(7, tmp_path)
-    before = time.monotonic()
 
-    wait_for_one([short.pid, long.pid], 60)
+    wait_for_one([short.pid, long.pid], 600)  # this test is given half of that
 
-    assert time.monotonic() - before < 50
+    assert short.poll() == 0
     assert long.poll() is None
 
 
@@ -151,7 +151,7 @@ def test_who_still_works_in_a_dead_folder_goes_with_it(tmp_path: Path, start: St
 
     clean_folders(tmp_path, set())
 
-    assert worker.wait(5) == -signal.SIGTERM
+    assert worker.wait(SECONDS) == -signal.SIGTERM
     assert not folder.exists()
 
 

@@ -215,7 +215,7 @@ def fetch(
     url: str, method: str = "GET", **headers: str
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     try:
         connection.request(method, f"{parts.path}?{parts.query}", headers=headers)
         answer = connection.getresponse()
@@ -225,8 +225,10 @@ def fetch(
 
 
 def test_an_address_expires_when_it_says(settings: Settings) -> None:
+    before = time.time()
     url = sign_url("http://h:1/", "0" * 64, signing_key(settings.key_file), HOUR)
+    after = time.time()
 
     expires = int(url.partition("exp=")[2].partition("&")[0])
-    assert abs(expires - time.time() - 3600) < 5
+    assert int(before) <= expires - 3600 <= after
     assert url.startswith(f"http://h:1/packages/{'0' * 64}?")

@@ -149,7 +149,7 @@ class Host:
     def lock_log(self) -> str:
         return (self.root / "run/hostler/log").read_text()
 
-    def wait_until(self, is_so: Callable[[], Any], seconds: float = 15) -> None:
+    def wait_until(self, is_so: Callable[[], Any], seconds: float = 60) -> None:
         """Wait for something only the host's files can tell."""
         end = time.monotonic() + seconds
         while not is_so():
