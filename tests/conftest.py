@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples for everybody, however long they take: what fails here has to fail again.
+# Now and then look further: ./run test --hypothesis-profile=default
+settings.load_profile("ci")
 
 pytest_plugins = ["tests.lab.fixtures", "tests.lab.installation", "tests.postgres"]
 
