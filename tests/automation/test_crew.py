@@ -10,22 +10,27 @@ import pytest
 
 from app.automation.crew import TOGETHER
 from app.automation.events import Event, HostStarted
-from app.automation.processes import RunProcess, parent, processes_in
+from app.automation.processes import parent, processes_in
 from app.automation.runner import PlaybookRun
 from app.domain.states import Cause
 from tests.automation.loopback import Loopback, free_port
 from tests.automation.record import PLAYBOOKS, play
-from tests.automation.test_runner import Background, Watcher, a_run, in_full_swing, local, started
+from tests.automation.test_runner import (
+    Background,
+    Watcher,
+    a_run,
+    clients,
+    in_full_swing,
+    local,
+    started,
+)
 
 CROWD = range(1, TOGETHER + 4)
 
 
-def crews(root: Path) -> list[RunProcess]:
-    """The worker processes of the one run there is."""
-    [folder] = root.iterdir()
-    python = [process for process in processes_in(folder) if not process.is_ssh]
-    pids = {process.pid for process in python}
-    return [process for process in python if parent(process.pid) in pids]
+def crews(root: Path) -> set[int]:
+    """The processes that have started the ssh of a host."""
+    return {pid for client in clients(root) if (pid := parent(client))}
 
 
 def test_each_host_is_told_its_own(root: Path, host: Loopback) -> None:
@@ -56,13 +61,13 @@ def test_some_hosts_have_one_process(root: Path, host: Loopback) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("well", [(), (2, 3)])
+@pytest.mark.parametrize(("well", "seconds"), [((), 5), ((2, 3), 15)])
 def test_a_host_that_takes_too_long_is_given_up_alone(
-    root: Path, host: Loopback, well: tuple[int, ...]
+    root: Path, host: Loopback, well: tuple[int, ...], seconds: int
 ) -> None:
     slow = host.machine(1, values={"seconds": 50})
     quick = [host.machine(n, values={"seconds": 0}) for n in well]
-    hurried = replace(play("sleep", slow, *quick), host_timeout=timedelta(seconds=5))
+    hurried = replace(play("sleep", slow, *quick), host_timeout=timedelta(seconds=seconds))
 
     verdict = PlaybookRun(hurried, root, playbooks=PLAYBOOKS).run(lambda _event: None)
 
@@ -70,7 +75,7 @@ def test_a_host_that_takes_too_long_is_given_up_alone(
     assert verdict.failed.keys() == {1}
     cause, reason = verdict.failed[1]
     assert cause is Cause.TIMEOUT
-    assert reason.startswith("The host was not done within 5 s")
+    assert reason.startswith(f"The host was not done within {seconds} s")
 
 
 @pytest.mark.slow
@@ -97,7 +102,7 @@ def test_who_tries_again_and_again_is_given_up_too(root: Path, host: Loopback) -
 @pytest.mark.slow
 def test_nobody_is_late_who_only_waited_for_another(root: Path) -> None:
     patient = play("lookup_local", local(1), local(2), local(3), slow="host_3")
-    hurried = replace(patient, host_timeout=timedelta(seconds=2))
+    hurried = replace(patient, host_timeout=timedelta(seconds=5))
 
     verdict = PlaybookRun(hurried, root, playbooks=PLAYBOOKS).run(lambda _event: None)
 
@@ -127,7 +132,7 @@ def test_a_crew_that_is_killed_proves_nothing(root: Path, host: Loopback) -> Non
     assert in_full_swing(root, 2)
 
     [crew] = crews(root)
-    os.kill(crew.pid, signal.SIGKILL)
+    os.kill(crew, signal.SIGKILL)
     background.join()
 
     assert background.verdict.proven_ok == set()

@@ -345,8 +345,12 @@ def test_hosts_behind_one_jump_share_the_way_there(
     assert background.verdict.proven_ok == {2}
 
 
-def is_master(pid: int) -> bool:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ssh: ")
+def is_master(pid: int) -> bool | None:
+    """Whether it is a connection that is kept; None: it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ssh: ")
+    except OSError:
+        return None
 
 
 @pytest.mark.slow
@@ -484,14 +488,16 @@ def victim(root: Path, host: Loopback) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+def clients(root: Path) -> list[int]:
+    """The ssh of each host at work; the connections that are kept are none of them."""
+    found = [process.pid for process in processes.find_processes(1, root) if process.is_ssh]
+    return [pid for pid in found if is_master(pid) is False]
+
+
 def in_full_swing(root: Path, hosts: int = 2) -> bool:
     """Whether all hosts come to have their ssh."""
     waiting = threading.Event()
-    return any(
-        sum(process.is_ssh for process in processes.find_processes(1, root)) >= hosts
-        or waiting.wait(0.1)
-        for _ in range(SECONDS * 10)
-    )
+    return any(len(clients(root)) >= hosts or waiting.wait(0.1) for _ in range(SECONDS * 10))
 
 
 def everyone_gone(root: Path) -> bool:
