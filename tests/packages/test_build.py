@@ -147,6 +147,7 @@ def test_the_shipped_manifests_are_right() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # apt has three minutes for each of three attempts
 def test_the_default_agent_can_be_had_where_there_is_apt(tmp_path: Path) -> None:
     if not shutil.which("apt-get"):
         with pytest.raises(NotToBeHad, match="hostler package add"):
