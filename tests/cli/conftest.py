@@ -17,7 +17,7 @@ from tests.postgres import postgres
 
 __all__ = ["postgres"]
 
-SECONDS = 60  # for what takes a few, on a machine that is busy with other tests
+SECONDS = 120  # for what takes a few, on a machine that is busy with other tests
 
 AGENT = """\
 name: sleeper

@@ -33,6 +33,7 @@ def test_every_shell_block_is_run_or_marked() -> None:
     assert notes == {"", "long"}
 
 
+@pytest.mark.timeout(600)
 def test_the_commands_work_as_written(stand_ins: FallbackLab, desk: Path) -> None:
     write_bodies(desk, stand_ins.hosts[0])
     write_inventory(desk, stand_ins)
@@ -60,7 +61,7 @@ def run(desk: Path) -> dict[str, str]:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=desk, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, timeout=240,
+        stderr=subprocess.STDOUT, text=True, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     said = defaultdict(str)
