@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.automation.inventory import Login, Machine
+from tests.ports import keep_port, port_of
 
 PASSWORD = "correct horse"
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin:/usr/bin")
@@ -92,10 +93,15 @@ def why_not() -> str | None:
 @contextlib.contextmanager
 def loopback(folder: Path) -> Iterator[Loopback]:
     """Start the sshd; it is gone at the end, and so are its sessions."""
-    assert SSHD
     os.chmod(folder, 0o755)
     Path("/run/sshd").mkdir(exist_ok=True)  # where sshd locks itself up before a login
-    private_key = _write_files(folder, port := free_port())
+    with keep_port() as keeper:
+        yield from _serve(folder, port_of(keeper))
+
+
+def _serve(folder: Path, port: int) -> Iterator[Loopback]:
+    assert SSHD
+    private_key = _write_files(folder, port)
     command = ["unshare", "--mount", "sh", "-c", textwrap.dedent(START), "sh", str(folder), SSHD]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -107,14 +113,6 @@ def loopback(folder: Path) -> Iterator[Loopback]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def descendants(pid: int) -> list[int]:

@@ -17,7 +17,8 @@ from typing import Any
 
 from app.automation.inventory import Login, Machine
 from app.automation.runner import CHECKOUT, Play, PlaybookRun
-from tests.automation.loopback import PASSWORD, Loopback, free_port, loopback, make_key
+from tests.automation.loopback import PASSWORD, Loopback, loopback, make_key
+from tests.ports import keep_port, port_of
 
 HERE = Path(__file__).parent
 RECORDINGS = HERE / "recordings"
@@ -120,7 +121,7 @@ def password(host: Loopback) -> Play:
 
 @scenario
 def refused(host: Loopback) -> Play:
-    return play("phases", host.machine(1, port=free_port()), host.machine(2))
+    return play("phases", host.machine(1, port=PEERS["nobody"]), host.machine(2))
 
 
 @scenario
@@ -265,6 +266,7 @@ def peers() -> Iterator[None]:
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(full.getsockname())
+        PEERS["nobody"] = port_of(stack.enter_context(keep_port()))
         PEERS["silent"], PEERS["no_answer"] = silent.getsockname()[1], full.getsockname()[1]
         for name, answer in {"not_ssh": b"HTTP/1.0 400 Bad\r\n\r\n", "hangs_up": b""}.items():
             PEERS[name] = stack.enter_context(answering(answer))

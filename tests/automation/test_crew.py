@@ -13,7 +13,7 @@ from app.automation.events import Event, HostStarted
 from app.automation.processes import parent, processes_in
 from app.automation.runner import PlaybookRun
 from app.domain.states import Cause
-from tests.automation.loopback import Loopback, free_port
+from tests.automation.loopback import Loopback
 from tests.automation.record import PLAYBOOKS, play
 from tests.automation.test_runner import (
     Background,
@@ -24,6 +24,7 @@ from tests.automation.test_runner import (
     local,
     started,
 )
+from tests.ports import keep_port, port_of
 
 CROWD = range(1, TOGETHER + 4)
 
@@ -90,10 +91,10 @@ def test_a_command_here_that_takes_too_long_is_ended_with_all_it_started(root: P
 
 @pytest.mark.slow
 def test_who_tries_again_and_again_is_given_up_too(root: Path, host: Loopback) -> None:
-    nobody = [host.machine(n, port=free_port()) for n in (1, 2)]
-    hurried = replace(play("wait", *nobody), host_timeout=timedelta(seconds=4))
-
-    verdict = PlaybookRun(hurried, root, playbooks=PLAYBOOKS).run(lambda _event: None)
+    with keep_port() as nobody:
+        machines = [host.machine(n, port=port_of(nobody)) for n in (1, 2)]
+        hurried = replace(play("wait", *machines), host_timeout=timedelta(seconds=4))
+        verdict = PlaybookRun(hurried, root, playbooks=PLAYBOOKS).run(lambda _event: None)
 
     assert verdict.outcome == "failed"
     assert {cause for cause, _ in verdict.failed.values()} == {Cause.TIMEOUT}

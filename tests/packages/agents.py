@@ -77,7 +77,7 @@ def a_folder(folder: Path, version: str = "1.0", behaviour: str = SERVES, **over
         "defaults": {"port": 9100, **CONFIG},
         "version_command": ["bin/tiny", "--version"],
         "version_pattern": r"tiny (\S+)",
-        "ready": {"kind": "http", "port": "${port}", "path": "/", "within": 10},
+        "ready": {"kind": "http", "port": "${port}", "path": "/", "within": 50},
         "stays_up": 0.3,
         "stop_timeout": 5,
     }

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+from tests.ports import keep_port, port_of
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROLE_CODE = CHECKOUT / "roles/package/files"
@@ -44,7 +45,8 @@ class Host:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.base = root / "opt/hostler/agent"
-        self.port = _free_port()
+        self.port_keeper = keep_port()
+        self.port = port_of(self.port_keeper)
         self.begun: list[subprocess.Popen[str]] = []
         self.environment = {"PATH": os.environ["PATH"], "HOSTLER_ROOT": str(root)}
 
@@ -162,6 +164,7 @@ class Host:
                 process.kill()
         if pid := self.pid:
             os.killpg(pid, signal.SIGKILL)
+        self.port_keeper.close()
 
 
 QUIET = {
@@ -199,10 +202,3 @@ def task_result(said: str) -> dict[str, Any]:
 
 def statuses(result: dict[str, Any]) -> dict[str, str]:
     return {phase["key"]: phase["status"] for phase in result["phases"]}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -351,7 +351,7 @@ def test_old_python_can_read_the_module() -> None:
 
 def environment_of_agent(host: Host) -> dict[str, str]:
     """What the running agent sees, asked of itself."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{host.port}/", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{host.port}/", timeout=50) as answer:
         variables, _ = ast.literal_eval(answer.read().decode())
     return dict(variables)
 
