@@ -45,8 +45,8 @@ def play(playbook: str, *machines: Machine, **values: Any) -> Play:
         limit=frozenset(machine.host_id for machine in machines if machine.login),
         shared=values,
         forks=10,
-        timeout=timedelta(seconds=60),
-        host_timeout=timedelta(seconds=60),
+        timeout=timedelta(minutes=4),
+        host_timeout=timedelta(minutes=4),
     )
 
 

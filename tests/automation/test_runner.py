@@ -27,7 +27,7 @@ from tests.automation.loopback import PASSWORD, Loopback, descendants
 from tests.automation.record import PLAYBOOKS, play
 
 NOBODY = Login(account="root")
-SECONDS = 60  # for what takes a few, on a machine that is busy with other tests
+SECONDS = 240  # for what takes a few, on a machine that is busy with other tests
 
 
 def local(host_id: int) -> Machine:
@@ -503,7 +503,7 @@ def in_full_swing(root: Path, hosts: int = 2) -> bool:
 def everyone_gone(root: Path) -> bool:
     """Whether the processes of the run end by themselves, before they would be done."""
     ended = threading.Event()
-    for _ in range(200):
+    for _ in range(200):  # 20 s: they would be done after 30
         if not processes.find_processes(root=root):
             return True
         ended.wait(0.1)
