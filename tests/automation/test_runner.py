@@ -503,7 +503,7 @@ def in_full_swing(root: Path, hosts: int = 2) -> bool:
 def everyone_gone(root: Path) -> bool:
     """Whether the processes of the run end by themselves, before they would be done."""
     ended = threading.Event()
-    for _ in range(200):  # 20 s: they would be done after 30
+    for _ in range(1000):  # 100 s: they would be done after 200
         if not processes.find_processes(root=root):
             return True
         ended.wait(0.1)
