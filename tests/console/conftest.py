@@ -1,5 +1,6 @@
 """A console over a real database and a real Redis, with people of every role."""
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from redis import Redis, RedisError
 from sqlalchemy import select
 
 from app.access.users import create_user
@@ -36,9 +38,24 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Redis of our own, on a socket."""
     settings = Settings(data_dir=tmp_path_factory.mktemp("redis"))
     server = subprocess.Popen(redis_command(settings), stdin=subprocess.DEVNULL)
+    wait_for(settings.redis, server)
     yield settings.redis
     server.terminate()
     server.wait(60)
+
+
+def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    """Until Redis answers there."""
+    with Redis.from_url(url, retry=None) as redis:
+        while server.poll() is None:
+            try:
+                redis.ping()
+            except RedisError:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    server.wait(0.05)
+            else:
+                return
+    raise RuntimeError(f"Redis ended with {server.returncode}")
 
 
 @pytest.fixture(scope="session")
