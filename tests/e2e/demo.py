@@ -25,7 +25,7 @@ from tests.lab.fallback import FallbackHost, FallbackLab
 
 UNIT = "hostler-agent.service"
 METRICS_PORT = 9100
-READY_SECONDS = 60
+READY_SECONDS = 120
 PACKAGE_SECONDS = 240  # it may have to be downloaded
 STOP_SECONDS = 15
 TITLE = "\n\x1b[1m{}\x1b[0m" if sys.stdout.isatty() else "\n== {}"

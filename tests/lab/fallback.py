@@ -23,7 +23,7 @@ from tests.lab import processes
 from tests.lab.errors import LabError
 
 STATE = Path(tempfile.gettempdir()) / f"hostler-lab-{os.geteuid()}"
-START_SECONDS = 10
+START_SECONDS = 60
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 CONFIG = """\

@@ -49,7 +49,7 @@ def test_the_command_of_a_manual_install_is_pasted_on_the_host(
     )
     agent = look_at_agent(host)
     assert (agent.state, agent.version) == ("active", version)
-    socket.create_connection((host.address, PORT), timeout=5).close()
+    socket.create_connection((host.address, PORT), timeout=60).close()
     details = installation.over(started["job_id"])
     assert details["status"] == "SUCCESS"
     assert details["job_type"] == "MANUAL_INSTALL_AGENT"

@@ -68,7 +68,7 @@ def test_hosts_see_each_other_and_the_controller(lab_hosts: LabHosts, lab: Lab) 
     with socket.create_server((lab.bridge_address, 0)) as server:
         port = server.getsockname()[1]
         talk = f"exec 3<>/dev/tcp/{lab.bridge_address}/{port}"
-        assert first.run("bash", "-c", talk, timeout=10).returncode == 0
+        assert first.run("bash", "-c", talk, timeout=60).returncode == 0
     assert first.run("bash", "-c", f"exec 3<>/dev/tcp/{second.address}/22").returncode == 0
 
 
