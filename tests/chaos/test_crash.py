@@ -51,7 +51,7 @@ def test_a_horse_killed_while_it_waits_is_missed_by_nobody(
         wait_for(worker.children, "a worker's next horse waits")
         for horse in worker.children():
             horse.kill()
-            wait_for(lambda horse=horse: horse.status() == psutil.STATUS_ZOMBIE, "it is dead")
+            wait_for(lambda horse=horse: not still_there([horse]), "it is dead")
 
     hosts = lab_hosts(2)
     for host in hosts:
