@@ -25,6 +25,7 @@ def ours(path: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_nothing_that_is_sent_breaks_it(ctx: Context, client: FlaskClient, call: Call) -> None:
     arrange(ctx, {"hosts": 2, "played": {"10.9.0.1": "ok", "10.9.0.2": ["auth", "wrong password"]}})
     meant = what_is_there(call)

@@ -22,6 +22,7 @@ def ours(path: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_nothing_that_is_sent_breaks_it(ctx: Context) -> None:
     submit_stages(ctx, 2, "INSTALL_AGENT", "RESTART_AGENT")
     play(ctx, {"10.9.0.1": "ok", "10.9.0.2": ["auth", "wrong password"]})
