@@ -31,6 +31,7 @@ from app.domain.states import Cause
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = CHECKOUT / "playbooks"
+NO_FOLDER = "There is no room for this run in {}: {}. Mend that on Hostler's machine, then retry."
 LAUNCH = Path(__file__).with_name("launch.py")
 
 
@@ -87,7 +88,11 @@ class PlaybookRun:
         if not self.playbook.is_file():
             return self._tally.verdict("error", f"There is no playbook {self.playbook.name}.")
         self._on_event = on_event
-        with self._private_folder() as folder:
+        try:
+            folder = self._make_folder()
+        except OSError as error:
+            return self._tally.verdict("error", NO_FOLDER.format(self.folder_root, error.strerror))
+        with self._private(folder):
             runner = self._prepare(folder)
             with self._deadline():
                 self._play(runner)
@@ -109,17 +114,19 @@ class PlaybookRun:
 
     # --- The private folder -----------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _private_folder(self) -> Iterator[Path]:
-        """A folder of our own that is gone at the end, and with it every process of the run."""
+    def _make_folder(self) -> Path:
         self.folder_root.mkdir(mode=0o700, parents=True, exist_ok=True)
         prefix = f"r{self.play.run_id}-{self.play.attempt}-"
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.folder_root))
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=self.folder_root))
+
+    @contextlib.contextmanager
+    def _private(self, folder: Path) -> Iterator[None]:
+        """The folder is ours, and gone at the end, and with it every process of the run."""
         try:
             write_private(folder / "owner", f"{os.getpid()} {processes.start_time(os.getpid())}")
             with self._lock:
                 self._folder = folder
-            yield folder
+            yield
         finally:
             self._ended.set()
             if self._host_stopper:

@@ -201,7 +201,8 @@ class _Batch:
         reason = self.redactor.text(event.reason)
         if self.is_forward:  # the steps of a part show how it was done, not how it was undone
             self._write_phases(part, phases, event, reason)
-            part.before = self.redactor.value(result.get("before")) or part.before
+            if part.before is None:  # what an earlier attempt may have left was not there before
+                part.before = self.redactor.value(result.get("before"))
         part.after = self.redactor.value(result.get("after")) or part.after
         if event.host_id in self.stopping or event.cause is Cause.CANCELLED:
             return  # settle decides, once it is proved what became of it

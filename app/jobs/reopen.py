@@ -29,9 +29,8 @@ def reopen_parts(
     left = _may_have_left(session, again)
     for part in again:
         part.move_to(Status.PENDING, WAITS)
-        part.run_id = None
-        if part.id in left:  # it counts also when the next attempt never gets that far
-            part.has_started, part.before = True, left[part.id]
+        part.run_id, part.before = None, left.get(part.id)
+        part.has_started = part.id in left  # it counts also when the next never gets that far
     mark_subtasks(session, {part.subtask_id for part in parts}, operation)
     task_ids = {part.task_id for part in parts}
     session.execute(update(Task).where(among(Task.id, task_ids)).values(finished_at=None))

@@ -182,6 +182,18 @@ def test_a_missing_playbook_is_an_error(root: Path) -> None:
     assert (verdict.outcome, verdict.message) == ("error", "There is no playbook no_such.yml.")
 
 
+def test_without_room_for_its_folder_a_run_touches_nobody_and_says_where(root: Path) -> None:
+    full = root / "full"
+    full.touch()  # where nothing can be made
+
+    verdict = a_run(full, "local", local(1)).run(lambda _event: None)
+
+    full.unlink()
+    assert verdict.outcome == "error"
+    assert verdict.message.startswith(f"There is no room for this run in {full}: ")
+    assert verdict.not_started == {1}
+
+
 def test_the_environment_of_the_worker_stays_there(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

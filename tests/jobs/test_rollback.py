@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, update
 
 from app.access.redact import Redactor
-from app.automation.events import Verdict
+from app.automation.events import HostResult, Verdict
 from app.domain.commands import NextStage, OnBusy, RevokeJob, SubmitJob
 from app.domain.errors import NothingToStop, RollbackProhibited
 from app.domain.states import Cause, JobStatus, Undo
@@ -106,6 +106,36 @@ def test_an_uninstall_that_may_have_begun_cannot_be_taken_back_after_a_retry(ctx
 
     with pytest.raises(RollbackProhibited):
         roll_back_task(ctx, 2, "ada")
+
+
+def test_what_an_attempt_left_is_not_what_was_there_before(ctx: Context) -> None:
+    submit(ctx, [a_host(0)])
+    _break_off(ctx, Cause.LOST)
+    retry_task(ctx, 1, "ada")
+
+    _find(ctx, {"version": "2.0.0", "sha256": "", "path": ""})
+
+    with reading(ctx.engine) as session:
+        assert session.scalars(select(Part.before)).all() == [{"release": None}]
+
+
+def test_what_was_there_before_is_what_the_first_attempt_found(ctx: Context) -> None:
+    release = {"version": "1.0.0", "sha256": "", "path": ""}
+    submit(ctx, [a_host(0)])
+
+    _find(ctx, release)
+
+    with reading(ctx.engine) as session:
+        assert session.scalars(select(Part.before)).all() == [{"release": release}]
+
+
+def _find(ctx: Context, release: dict[str, str]) -> None:
+    """The next run begins on its host, and finds this release there."""
+    claim = claim_next(ctx)
+    result = {"phases": [], "before": {"release": release}}
+    found = HostResult(1, "Package", "ok", False, None, "", result, now())
+    with transaction(ctx.engine) as session:
+        write_events(session, claim, Redactor([]), [started(1), found])
 
 
 def _break_off(ctx: Context, cause: Cause) -> None:
