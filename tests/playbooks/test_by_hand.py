@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import pytest
@@ -154,6 +155,17 @@ def test_an_answer_our_program_does_not_give_is_that_hosts_failure(
 
     assert result["msg"].startswith("The host's answer is not one our program gives: ")
     assert what in result["msg"]
+
+
+def test_whatever_our_program_answers_is_known(host: Host, package: Package) -> None:
+    plugin = run_path(str(CHECKOUT / "roles/package/action_plugins/hostler_package.py"))
+    program = (CHECKOUT / "roles/package/files/hostler/work.py").read_text()
+    assert set(re.findall(r'self\.result\["(\w+)"\]', program)) <= plugin["ANSWER"].keys()
+    archive = package("1.0")
+
+    for action in ("install", "restart", "upgrade", "reload", "detect", "release", "uninstall"):
+        answer = host.perform(action, package_file=archive)
+        assert plugin["_checked"](answer) == answer, action
 
 
 def test_of_an_answer_only_what_our_program_says_counts(host: Host, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ PUTTING_BACK = 15  # seconds of the deadline that are for putting back what was 
 TEXT, OBJECT = (str, type(None)), (dict, type(None))
 ANSWER = {
     "changed": bool, "failed": bool, "restored": bool, "released": bool,
-    "msg": str, "reason": str, "cause": TEXT, "holder": str,
+    "msg": str, "reason": str, "cause": TEXT, "holder": str, "standing_key": TEXT,
     "phases": list, "before": OBJECT, "after": OBJECT, "diff": list,
 }  # fmt: skip
 PHASE = {"key": str, "status": str, "changed": bool, "log": str, "seconds": (int, float)}
