@@ -217,8 +217,10 @@ EXPIRED = "its login has expired; send a new one in hosts[] of the retry"
 
 
 def _supersede(session: Session, targets: Sequence[Target]) -> None:
-    ids = [target.id for target in targets]
-    session.execute(update(Target).where(among(Target.id, ids)).values(is_current=False))
+    theirs = among(Target.id, (target.id for target in targets))
+    # nobody looks at these objects again: to find them among themselves costs the square of them
+    unseen = {"synchronize_session": False}
+    session.execute(update(Target).where(theirs).values(is_current=False), execution_options=unseen)
 
 
 def _hosted(target: Target) -> Hosted:
