@@ -144,7 +144,9 @@ def _find(session: Session) -> WireKey | None:
 def _get(session: Session) -> WireKey:
     row = _find(session)
     if row is None:
-        raise InvalidRequest(f"There is no public key {DEFAULT} here yet; send plain text.")
+        raise InvalidRequest(
+            f"There is no public key {DEFAULT} here yet; fetch it first, or send plain text."
+        )
     return row
 
 

@@ -183,11 +183,20 @@ def _with_logins(
     ]
 
 
+GOES_ON = (
+    "\nJob {0} goes on. To follow it: hostler job watch {0}; to stop it: hostler job revoke {0}"
+)
+
+
 def _finish(client: Client, job_id: int, detach: bool) -> None:
     """Watch the job to its end, unless asked not to; a job that did not succeed exits 1."""
     if detach:
         return
-    details = _watch(client, job_id)
+    try:
+        details = _watch(client, job_id)
+    except KeyboardInterrupt:
+        click.echo(GOES_ON.format(job_id), err=True)
+        raise SystemExit(130) from None  # as shells say of a program that was interrupted
     if details["status"] != "SUCCESS":
         raise SystemExit(1)
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,10 +13,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from tests.postgres import postgres
-
-__all__ = ["postgres"]
 
 SECONDS = 120  # for what takes a few, on a machine that is busy with other tests
 
@@ -132,6 +129,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for installation in started:
         installation.process.kill()
         installation.process.wait()
+
+
+@pytest.fixture
+def mute() -> Iterator[str]:
+    """An address where somebody accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture(scope="session")

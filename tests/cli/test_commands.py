@@ -1,11 +1,14 @@
 """The command line against a running installation."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Installation
+from tests.cli.conftest import SECONDS, Installation
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +55,27 @@ def test_a_job_that_failed_exits_1_when_watched(
 ) -> None:
     job_id = install(here, password_file)
     assert here.hostler("job", "watch", job_id, ok=False).returncode == 1
+
+
+def test_who_stops_watching_is_told_that_the_job_goes_on(
+    here: Installation, package: str, password_file: str, mute: str
+) -> None:
+    asked = ("job", "install", mute, "--password-file", password_file, "--detach")
+    job_id = here.hostler(*asked).stdout.split(":")[0].removeprefix("Job ")
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "job", "watch", job_id],
+        env=here.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert watching.stdout
+    assert watching.stdout.readline()  # so it watches
+    watching.send_signal(signal.SIGINT)
+
+    _, said = watching.communicate(timeout=SECONDS)
+
+    assert watching.returncode == 130
+    assert f"Job {job_id} goes on." in said
+    assert f"hostler job revoke {job_id}" in said
+    here.hostler("job", "revoke", job_id, ok=False)
 
 
 def test_a_retry_takes_a_new_login_and_only_the_named_host(

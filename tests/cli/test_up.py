@@ -158,13 +158,6 @@ def test_postgresql_takes_the_place_of_sqlite(
     assert not (installation.folder / "hostler.sqlite3").exists()
 
 
-@pytest.fixture
-def mute() -> Iterator[str]:
-    """An address where somebody accepts connections and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-
-
 def add_package(installation: Installation, agent_folder: Path) -> None:
     folder = str(installation.folder.parent)
     built = installation.hostler("package", "build", str(agent_folder), "--out", folder).stdout
