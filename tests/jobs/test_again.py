@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from app.automation.events import Verdict
 from app.domain.commands import NextStage, RetryJob, RevokeJob, SubmitJob
 from app.domain.errors import (
     InvalidRequest,
@@ -36,7 +35,7 @@ from app.models.package import Package
 from app.models.work import Job, Part, ReportToken, Subtask, Target, Task
 from app.packages.remove import remove_package
 from tests.api.given import OK, arrange, play, submit
-from tests.jobs.conftest import a_host, a_login, a_package, claim_next
+from tests.jobs.conftest import a_host, a_login, a_package, a_verdict, claim_next
 
 REFUSED = ["auth", "wrong password"]
 
@@ -140,15 +139,7 @@ def test_a_failed_rollback_is_not_tried_again_without_the_package(
 def _fail_rollback(ctx: Context) -> None:
     claim = claim_next(ctx)
     failed = dict.fromkeys(claim.parts, (Cause.AUTH, "wrong password"))
-    verdict = Verdict(
-        proven_ok=frozenset(),
-        failed=failed,
-        not_started=frozenset(),
-        outside_limit=frozenset(),
-        outcome="failed",
-        message="",
-    )
-    assert settle_run(ctx, claim, verdict)
+    assert settle_run(ctx, claim, a_verdict(failed=failed))
 
 
 # --- Other job types than before

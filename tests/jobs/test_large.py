@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select
 
-from app.automation.events import Verdict
 from app.domain.commands import RetryJob, RevokeJob
 from app.domain.states import Cause, Status
 from app.jobs.cancel import revoke_job
@@ -19,7 +18,7 @@ from app.jobs.skip import skip_subtask
 from app.models.base import reading
 from app.models.work import Part, Target
 from tests.api.given import submit
-from tests.jobs.conftest import a_host, a_login, claim_next
+from tests.jobs.conftest import a_host, a_login, a_verdict, claim_next
 
 MOST = 5100  # parameters; a list that is asked for in pieces has 5000 of them
 HOSTS = MOST + 100
@@ -56,7 +55,7 @@ def test_it_is_revoked_and_tried_again(large: Context) -> None:
 def test_it_is_skipped_in_part_and_taken_back(large: Context) -> None:
     claim = claim_next(large)
     refused = dict.fromkeys(claim.parts, (Cause.AUTH, "wrong password"))
-    settle_run(large, claim, _verdict(refused))
+    settle_run(large, claim, a_verdict(failed=refused))
     revoke_job(large, RevokeJob(job_id=1))
     skip_subtask(large, 1, claim.subtask_id, "ada")
 
@@ -65,17 +64,6 @@ def test_it_is_skipped_in_part_and_taken_back(large: Context) -> None:
     with reading(large.engine) as session:
         causes = select(Part.cause, func.count()).group_by(Part.cause)
         assert dict(session.execute(causes).all()) == {Cause.ROLLED_BACK: HOSTS}
-
-
-def _verdict(failed: dict[int, tuple[Cause, str]]) -> Verdict:
-    return Verdict(
-        proven_ok=frozenset(),
-        failed=failed,
-        not_started=frozenset(),
-        outside_limit=frozenset(),
-        outcome="failed",
-        message="",
-    )
 
 
 def _current(ctx: Context) -> Counter[Status]:

@@ -20,7 +20,6 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.access.redact import Redactor
-from app.automation.events import Verdict
 from app.domain.commands import NextStage, RetryJob, RevokeJob, SubmitJob
 from app.domain.errors import Conflict
 from app.domain.rollout import Rollout
@@ -53,7 +52,7 @@ from app.models.fleet import HostLock
 from app.models.work import EventRow, Job, Part, Run, RunPart, Subtask, Target, Task
 from app.settings import Settings
 from app.zones.first_start import ensure_first_zone
-from tests.jobs.conftest import a_host, a_package, broke, started, worked
+from tests.jobs.conftest import a_host, a_package, a_verdict, broke, started, worked
 
 HOSTS = 5
 SLICE = 2
@@ -188,14 +187,8 @@ class Hostler(RuleBasedStateMachine):
         stopped = Stopped()
         if self.run(claim).status is RunStatus.CANCELING:
             stopped = Stopped(proved=hosts - good - bad)
-        verdict = Verdict(
-            proven_ok=good,
-            failed=dict.fromkeys(bad, (Cause.TASK_FAILED, "it broke")),
-            not_started=hosts - good - bad,
-            outside_limit=frozenset(),
-            outcome="failed",
-            message="the playbook ended",
-        )
+        broken = dict.fromkeys(bad, (Cause.TASK_FAILED, "it broke"))
+        verdict = a_verdict(good, broken, not_started=hosts - good - bad)
         assert settle_run(self.ctx, claim, verdict, stopped)
         self.retire(claim)
 
@@ -221,15 +214,7 @@ class Hostler(RuleBasedStateMachine):
         before = self.picture()
         with pytest.raises(Fenced), transaction(self.ctx.engine) as session:
             write_events(session, claim, Redactor([]), [worked(h) for h in claim.parts])
-        nothing = Verdict(
-            proven_ok=frozenset(claim.parts),
-            failed={},
-            not_started=frozenset(),
-            outside_limit=frozenset(),
-            outcome="successful",
-            message="",
-        )
-        assert not settle_run(self.ctx, claim, nothing)
+        assert not settle_run(self.ctx, claim, a_verdict(claim.parts))
         assert self.picture() == before
 
     @rule()

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import func, select, text, update
 
 from app.access.redact import Redactor
-from app.automation.events import Verdict
 from app.domain.commands import Idempotency, SubmitJob
 from app.domain.errors import WrongState
 from app.domain.states import Cause, JobStatus, RunStatus, Status
@@ -24,9 +23,10 @@ from app.models.base import now, reading, transaction
 from app.models.counter import take_turn
 from app.models.fleet import Host, HostLock
 from app.models.work import EventRow, Job, Part, ReportToken, Run, Subtask
-from tests.jobs.conftest import a_host, broke, claim_next, started, worked
+from tests.jobs.conftest import a_host, a_verdict, broke, claim_next, started, worked
 
 HOSTS = 6
+BROKEN = (Cause.TASK_FAILED, "it broke")
 
 
 @pytest.fixture
@@ -83,19 +83,8 @@ def work(ctx: Context, number: int) -> bool:
         events = [event for host in claim.parts for event in (started(host), worked(host))]
         with transaction(ctx.engine) as session:
             write_events(session, claim, Redactor([]), events)
-        assert settle_run(ctx, claim, verdict(frozenset(claim.parts)))
+        assert settle_run(ctx, claim, a_verdict(claim.parts))
     return True
-
-
-def verdict(good: frozenset[int], bad: frozenset[int] = frozenset()) -> Verdict:
-    return Verdict(
-        proven_ok=good,
-        failed=dict.fromkeys(bad, (Cause.TASK_FAILED, "it broke")),
-        not_started=frozenset(),
-        outside_limit=frozenset(),
-        outcome="successful",
-        message="",
-    )
 
 
 def test_one_of_forty_identical_retries_is_accepted(ctx: Context) -> None:
@@ -103,7 +92,7 @@ def test_one_of_forty_identical_retries_is_accepted(ctx: Context) -> None:
     claim = claim_next(ctx)
     with transaction(ctx.engine) as session:
         write_events(session, claim, Redactor([]), [broke(host) for host in claim.parts])
-    settle_run(ctx, claim, verdict(frozenset(), frozenset(claim.parts)))
+    settle_run(ctx, claim, a_verdict(failed=dict.fromkeys(claim.parts, BROKEN)))
 
     def ask(_number: int) -> bool:
         try:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from app.access.vault import KeyMissing, Vault
-from app.automation.events import Verdict
 from app.automation.inventory import write_inventory
 from app.domain.commands import RetryJob
 from app.domain.states import Cause
@@ -16,7 +15,7 @@ from app.jobs.prepare import Prepared, prepare_run
 from app.jobs.retry import retry_job
 from app.jobs.settle import settle_run
 from tests.api.given import submit
-from tests.jobs.conftest import a_host, a_login, claim_next, parts_of, runs_of
+from tests.jobs.conftest import a_host, a_login, a_verdict, claim_next, parts_of, runs_of
 
 
 def test_a_login_that_cannot_be_carried_leaves_its_host_out_and_no_other(
@@ -60,24 +59,13 @@ def test_a_job_that_is_tried_again_takes_the_login_that_was_brought_meanwhile(
     ctx: Context,
 ) -> None:
     first = submit(ctx, [a_host(0, a_login("a mistake"))])
-    settle_run(ctx, claim_next(ctx), _refused())
+    settle_run(ctx, claim_next(ctx), a_verdict(failed={1: (Cause.AUTH, "wrong password")}))
     submit(ctx, [a_host(0, a_login("the right one"))])
-    settle_run(ctx, claim_next(ctx), _refused())
+    settle_run(ctx, claim_next(ctx), a_verdict(failed={1: (Cause.AUTH, "wrong password")}))
 
     retry_job(ctx, RetryJob(job_id=first, created_by="ada"))
 
     assert _password(prepare_run(ctx, claim_next(ctx))) == "the right one"
-
-
-def _refused() -> Verdict:
-    return Verdict(
-        proven_ok=frozenset(),
-        failed={1: (Cause.AUTH, "wrong password")},
-        not_started=frozenset(),
-        outside_limit=frozenset(),
-        outcome="failed",
-        message="",
-    )
 
 
 def _password(prepared: Prepared) -> str | None:

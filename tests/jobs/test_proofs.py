@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 
 from app.access.redact import MARK, Redactor
-from app.automation.events import Verdict
 from app.domain.states import Cause
-from app.jobs.claim import Claim
 from app.jobs.context import Context
 from app.jobs.execute import Proofs
 from app.jobs.prepare import prepare_run
 from app.jobs.settle import NEVER_BEGUN, settle_run
 from tests.api.given import submit
-from tests.jobs.conftest import a_host, a_login, claim_next, parts_of
+from tests.jobs.conftest import a_host, a_login, a_verdict, claim_next, parts_of
 
 CUT_OFF = (Cause.CANCELLED, "Stopped on request.")  # what Ansible's end looks like there
 
@@ -28,17 +26,8 @@ def prove(ctx: Context, host_id: int) -> None:
     assert prepared.play
     proofs = Proofs(ctx, claim, prepared.play, Redactor(prepared.secrets))
     proofs.begin({host_id})
-    settle_run(ctx, claim, _ended(claim, host_id), proofs.end())
-
-
-def _ended(claim: Claim, host_id: int) -> Verdict:
-    return Verdict(
-        proven_ok=frozenset(claim.parts.keys() - {host_id}),
-        failed={host_id: CUT_OFF},
-        not_started=frozenset(),
-        outside_limit=frozenset(),
-        outcome="failed",
-        message="",
+    settle_run(
+        ctx, claim, a_verdict(claim.parts.keys() - {host_id}, {host_id: CUT_OFF}), proofs.end()
     )
 
 

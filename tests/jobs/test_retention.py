@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app.access.redact import Redactor
-from app.automation.events import Output, Verdict
+from app.automation.events import Output
 from app.domain.commands import Idempotency, SubmitJob
 from app.domain.errors import Conflict
 from app.domain.states import Cause
@@ -22,7 +22,7 @@ from app.jobs.submit import submit_job
 from app.models.base import Base, now, reading, transaction
 from app.models.work import EventRow, IdempotentAnswer, Job, LogChunk, Part, Run, StepRow
 from tests.api.given import OK, play, submit
-from tests.jobs.conftest import a_host, broke, claim_next, parts_of, started, worked
+from tests.jobs.conftest import a_host, a_verdict, broke, claim_next, parts_of, started, worked
 
 
 @pytest.fixture
@@ -39,15 +39,7 @@ def working(ctx: Context) -> Claim:
 @pytest.fixture
 def finished(ctx: Context, working: Claim) -> Context:
     """Job 1 is over, and its log is compressed."""
-    verdict = Verdict(
-        proven_ok=frozenset({1}),
-        failed={2: (Cause.AUTH, "wrong password")},
-        not_started=frozenset(),
-        outside_limit=frozenset(),
-        outcome="failed",
-        message="",
-    )
-    assert settle_run(ctx, working, verdict)
+    assert settle_run(ctx, working, a_verdict({1}, {2: (Cause.AUTH, "wrong password")}))
     with reading(ctx.engine) as session:
         assert session.scalars(select(Run.log_blob)).one()
     return ctx

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, update
 
 from app.access.redact import Redactor
-from app.automation.events import HostResult, Verdict
+from app.automation.events import HostResult
 from app.domain.commands import NextStage, OnBusy, RevokeJob, SubmitJob
 from app.domain.errors import NothingToStop, RollbackProhibited
 from app.domain.states import Cause, JobStatus, Undo
@@ -23,7 +23,7 @@ from app.models.access import Credential
 from app.models.base import now, reading, transaction
 from app.models.work import Job, Part
 from tests.api.given import OK, play, submit
-from tests.jobs.conftest import a_host, claim_next, started
+from tests.jobs.conftest import a_host, a_verdict, claim_next, started
 
 
 @pytest.fixture
@@ -143,24 +143,11 @@ def _break_off(ctx: Context, cause: Cause) -> None:
     claim = claim_next(ctx)
     with transaction(ctx.engine) as session:
         write_events(session, claim, Redactor([]), [started(1)])
-    assert settle_run(ctx, claim, _verdict(failed={1: (cause, "it broke off")}))
+    assert settle_run(ctx, claim, a_verdict(failed={1: (cause, "it broke off")}))
 
 
 def _take_back(ctx: Context) -> None:
-    assert settle_run(ctx, claim_next(ctx), _verdict(proven_ok=frozenset({1})))
-
-
-def _verdict(
-    proven_ok: frozenset[int] = frozenset(), failed: dict[int, tuple[Cause, str]] | None = None
-) -> Verdict:
-    return Verdict(
-        proven_ok=proven_ok,
-        failed=failed or {},
-        not_started=frozenset(),
-        outside_limit=frozenset(),
-        outcome="failed" if failed else "successful",
-        message="",
-    )
+    assert settle_run(ctx, claim_next(ctx), a_verdict(proven_ok=frozenset({1})))
 
 
 def _undos(ctx: Context) -> list[Undo | None]:
