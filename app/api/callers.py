@@ -11,7 +11,6 @@ from app.access.caller import Caller
 from app.access.signature import SCHEME, SignedRequest, read_authorization
 from app.access.users import authenticate_user
 from app.access.web_sessions import is_csrf_token, session_caller
-from app.api.dialect import refuse_unstorable
 from app.domain.errors import Forbidden, Unauthenticated
 from app.jobs.context import Context
 from app.models.base import now, reading
@@ -60,7 +59,6 @@ def _by_password(ctx: Context, said: str) -> Caller:
         text = base64.b64decode(said.partition(" ")[2].strip(), validate=True).decode()
     except (binascii.Error, ValueError):
         raise Unauthenticated("The Authorization header is not what Basic says.") from None
-    refuse_unstorable(text, "Authorization")
     name, _, password = text.partition(":")
     try:
         return authenticate_user(ctx.engine, name, password, request.remote_addr or "")

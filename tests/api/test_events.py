@@ -194,7 +194,7 @@ def test_every_way_to_say_who_one_is(
         ("/api/job/99/events/", basic("vera"), 404),
         ("/api/job/x/events/", basic("vera"), 400),
         (PATH, basic("vera") | {"Last-Event-ID": "last"}, 400),
-        (PATH, basic("ve\x00ra"), 400),
+        (PATH, basic("ve\x00ra"), 401),
         (f"{PATH}?bk_app_code=a%00b&bk_app_secret=x", {}, 400),
         (PATH, basic("vera") | {"Last-Event-ID": "9" * 30}, 400),
     ],
