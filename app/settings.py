@@ -35,6 +35,7 @@ class Settings:
     quick_handshake: bool = True  # off: ssh's own order, which costs a host 50 ms more
     remote_python: str = "/usr/bin/python3"
     service_manager: str = "auto"
+    become: bool = True  # sudo on hosts that are entered as anybody but root
     setup_path: str = "/opt/hostler"
     standing_access: bool = True
     default_agent_package: bool = True  # register node_exporter at the first start

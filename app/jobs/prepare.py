@@ -138,16 +138,21 @@ def _machine(ctx: Context, entry: _Entry, login: LoginChoice | None, values: "_V
         host_id=host.id,
         address=host.login_address,
         port=(login.port if login else None) or host.port,
-        login=_login(login),
+        login=_login(ctx, login),
         python=ctx.settings.remote_python,
         values=values.of_host(entry, login) if login else {},
     )
 
 
-def _login(choice: LoginChoice | None) -> Login | None:
+def _login(ctx: Context, choice: LoginChoice | None) -> Login | None:
     if choice is None:
         return None
-    return Login(account=choice.account, password=choice.password, private_key=choice.private_key)
+    return Login(
+        account=choice.account,
+        password=choice.password,
+        private_key=choice.private_key,
+        become=None if ctx.settings.become else False,
+    )
 
 
 def _play(

@@ -250,6 +250,8 @@ def installation(host: AnyHost, keep: bool) -> Iterator[Installation]:
         **os.environ,
         "HOSTLER_DATA_DIR": str(folder),
         "HOSTLER_REMOTE_PYTHON": host.python,
+        # whoever has no namespaces may have no sudo either; a stand-in belongs to its user
+        "HOSTLER_BECOME": "no" if isinstance(host, FallbackHost) else "yes",
     }
     command = [sys.executable, "-m", "app.cli", "up", "--port", "0", "--package-port", "0"]
     with (folder / "up.log").open("wb") as log:

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,13 +80,24 @@ def image_path() -> Path:
 def image() -> Image:
     """The image of this recipe, built now if this machine has none yet."""
     path = image_path()
+    build_once(path, _build)
+    password = (path / "password").read_text().strip()
+    return Image(path / "root", path / "key", password)
+
+
+def build_once(path: Path, build: Callable[[Path], None]) -> None:
+    """Build what this place of the cache holds, unless somebody did; two at once build it once."""
     if not path.is_dir():
         CACHE.mkdir(parents=True, exist_ok=True)
         with _lock(path.with_suffix(".lock")):
             if not path.is_dir():
-                _build(path)
-    password = (path / "password").read_text().strip()
-    return Image(path / "root", path / "key", password)
+                build(path)
+
+
+def debootstrap(suite: str, packages: str, root: Path) -> None:
+    """Lay out a minimal Debian of this suite with these packages."""
+    include = f"--include={packages}"
+    run_quietly("debootstrap", "--variant=minbase", include, suite, str(root), _mirror(suite))
 
 
 @contextmanager
@@ -101,8 +112,8 @@ def _build(path: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)
     root = part / "root"
-    _run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root), _mirror())
-    _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(part / "key"))
+    debootstrap(SUITE, PACKAGES, root)
+    run_quietly("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(part / "key"))
     (part / "password").write_text(secrets.token_urlsafe(12))
     (part / "password").chmod(0o600)
     _configure(root, (part / "key.pub").read_text(), (part / "password").read_text())
@@ -117,14 +128,14 @@ def _configure(root: Path, public_key: str, password: str) -> None:
     journald = root / "etc/systemd/journald.conf.d"
     journald.mkdir()
     (journald / "lab.conf").write_text(JOURNALD)
-    _run("chroot", str(root), "sh", "-c", RECIPE)
+    run_quietly("chroot", str(root), "sh", "-c", RECIPE)
     logins = "".join(f"{user}:{password}\n" for user in ("root", "ops", "nosudo"))
     # a cheap hash: what a login costs a host is not what is measured here
-    _run("chroot", str(root), "chpasswd", "-c", "SHA512", "-s", "1000", stdin=logins)
+    run_quietly("chroot", str(root), "chpasswd", "-c", "SHA512", "-s", "1000", stdin=logins)
     shutil.copy2(root / "etc/shadow", lab / "shadow")
 
 
-def _mirror() -> str:
+def _mirror(suite: str) -> str:
     """Where this machine gets its own packages from, if it is a Debian of the same suite."""
     if mirror := os.environ.get("HOSTLER_LAB_MIRROR"):
         return mirror
@@ -138,11 +149,11 @@ def _mirror() -> str:
     except (FileNotFoundError, subprocess.CalledProcessError):
         targets = ""
     own = [line.split() for line in targets.splitlines()]
-    mirrors = [uri for suite, component, uri in own if (suite, component) == (SUITE, "main")]
-    return mirrors[0] if mirrors else "http://deb.debian.org/debian"
+    same = [uri for name, component, uri in own if (name, component) == (suite, "main")]
+    return same[0] if same else "http://deb.debian.org/debian"
 
 
-def _run(*argv: str, stdin: str | None = None) -> None:
+def run_quietly(*argv: str, stdin: str | None = None) -> None:
     environment = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
