@@ -106,6 +106,12 @@ class Host:
         self, playbook: Path, *options: str, others: Hosts = NOBODY, **variables: Any
     ) -> dict[str, Any]:
         """Run a playbook here, perhaps beside other hosts; the result of its one task."""
+        return task_result(self.play_all(playbook, *options, others=others, **variables))
+
+    def play_all(
+        self, playbook: Path, *options: str, others: Hosts = NOBODY, **variables: Any
+    ) -> str:
+        """Run a playbook here and on these other hosts; what it printed."""
         inventory = self.root.parent / "inventory.json"
         config = {"port": self.port, "address": "127.0.0.1", **variables.pop("hostler_config", {})}
         host = {"ansible_connection": "local", "hostler_config": config, **variables}
@@ -120,7 +126,7 @@ class Host:
             text=True,
             timeout=120,
         )
-        return task_result(done.stdout)
+        return done.stdout
 
     # --- looking ------------------------------------------------------------------------------
 

@@ -88,6 +88,39 @@ def test_reinstall_deploys_again(host: Host, package: Package) -> None:
     assert host.pid != pid
 
 
+@pytest.mark.parametrize(("said", "listens"), [(None, "127.0.0.9"), ("", ""), ("127.0.0.8",) * 2])
+def test_an_agent_installed_by_hand_listens_where_its_host_is_entered(
+    host: Host, package: Package, said: str | None, listens: str
+) -> None:
+    settings = {"ansible_host": "127.0.0.9", "hostler_config": {"address": said}}
+    result = host.playbook("install_agent", hostler_package_file=package("1.0"), **settings)
+
+    assert result["cause"] is None, result
+    assert json.loads((host.base / "values.json").read_text()).get("address", "") == listens
+
+
+def test_a_limit_from_a_file_touches_only_the_hosts_that_failed(
+    host: Host, package: Package, tmp_path: Path
+) -> None:
+    broken = {"host_2": {"ansible_connection": "local", "hostler_token": "none of ours"}}
+    settings = {"hostler_package_file": package("1.0"), "ansible_python_interpreter": PYTHON}
+    host.environment |= {
+        "ANSIBLE_RETRY_FILES_ENABLED": "1",
+        "ANSIBLE_RETRY_FILES_SAVE_PATH": str(tmp_path),
+    }
+
+    first = host.play_all(CHECKOUT / "playbooks/install_agent.yml", others=broken, **settings)
+    limit = tmp_path / "install_agent.retry"
+    assert limit.read_text().split() == ["host_2"]
+    again = host.play_all(
+        CHECKOUT / "playbooks/install_agent.yml", f"--limit=@{limit}", others=broken, **settings
+    )
+
+    assert "host_1" in first
+    assert "host_1" not in again
+    assert "host_2" in again
+
+
 def test_check_and_diff_by_hand(host: Host, package: Package) -> None:
     result = host.playbook(
         "install_agent", "--check", "--diff", hostler_package_file=package("1.0")
@@ -235,6 +268,15 @@ def test_the_readme_names_every_variable_of_a_host() -> None:
 
     for name in re.findall(r"hostler_\w+", defaults):
         assert f"`{name}`" in readme
+
+
+def test_ansible_knows_every_setting_of_ours() -> None:
+    command = str(Path(ansible_playbook()[0]).with_name("ansible-config"))
+    done = subprocess.run(
+        [command, "validate", "-t", "all"], cwd=CHECKOUT, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_ssh_takes_our_options() -> None:

@@ -9,6 +9,7 @@ import base64
 import json
 import os
 from collections.abc import Iterable
+from ipaddress import ip_address
 from pathlib import Path
 from runpy import run_path
 from typing import Any, NamedTuple
@@ -166,7 +167,20 @@ class ActionModule(ActionBase):
         if self._task.timeout:
             said["deadline"] = min(said["deadline"], self._task.timeout)
         said["deadline"] -= min(PUTTING_BACK, said["deadline"] // 4)
+        if said["action"] == "install" and said["config"].get("address") is None:
+            said["config"] = said["config"] | self._entered_at(variables)
         return said
+
+    def _entered_at(self, variables: dict[str, Any]) -> dict[str, str]:
+        """Where to listen when nothing says so: the address the host is entered at, if it is one.
+
+        The service names it for each of its hosts, and by hand the same is meant.
+        """
+        named = str(self._first(("ansible_host", "inventory_hostname"), variables) or "")
+        try:
+            return {"address": str(ip_address(named))}
+        except ValueError:
+            return {}
 
     def _first(self, names: Iterable[str], variables: dict[str, Any]) -> Any:
         """The first of these variables that says something."""
