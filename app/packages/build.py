@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from app.domain.errors import InvalidRequest, NotFound
-from app.packages.archive import File, inspect, read_deb, write_archive
-from app.packages.manifest import FILE_NAME, check_manifest
+from app.domain.sentences import say
+from app.packages.archive import MOST_MANIFEST_BYTES, File, inspect, write_archive
+from app.packages.deb import read_deb
+from app.packages.manifest import FILE_NAME, check_manifest, read_manifest
 
 MANIFESTS = Path(__file__).parent / "manifests"
 
@@ -22,7 +22,7 @@ def build_package(source: Path, out: Path, **overrides: Any) -> Path:
     elif source.is_file():
         manifest, files = _from_deb(source)
     else:
-        raise NotFound(f"There is no {source}.")
+        raise NotFound(say("There is no {path}.", path=source))
     manifest.update({name: value for name, value in overrides.items() if value is not None})
     manifest = check_manifest(manifest)
     path = out / archive_name(manifest) if out.is_dir() else out
@@ -43,23 +43,29 @@ def archive_name(manifest: Mapping[str, Any]) -> str:
 def _from_folder(folder: Path) -> tuple[dict[str, Any], dict[str, File]]:
     described = folder / FILE_NAME
     if not described.is_file():
-        raise InvalidRequest(f"{folder} has no {FILE_NAME} that describes the package.")
+        raise InvalidRequest(
+            say("{folder} has no {file} that describes the package.", folder=folder, file=FILE_NAME)
+        )
     return _read(described), _files_of(folder)
 
 
 def _from_deb(path: Path) -> tuple[dict[str, Any], dict[str, File]]:
-    fields, content = read_deb(path)
-    folder = MANIFESTS / fields["Package"]
-    if not folder.is_dir():
-        known = ", ".join(sorted(item.name for item in MANIFESTS.iterdir()))
+    deb = read_deb(path)
+    fields, folder = deb.fields, MANIFESTS / deb.fields["Package"]
+    if fields["Package"] not in known_debs():
         raise InvalidRequest(
-            f"Nothing is known about the Debian package {fields['Package']} (known: {known}); "
-            f"unpack it, describe it in a {FILE_NAME}, and build from that folder."
+            say(
+                "Nothing is known about the Debian package {name} (known: {known}); "
+                "unpack it, describe it in a {file}, and build from that folder.",
+                name=fields["Package"][:100],
+                known=", ".join(known_debs()),
+                file=FILE_NAME,
+            )
         )
     manifest = _read(folder / FILE_NAME)
-    taken = {
-        to: _take(content, source, path.name) for to, source in manifest.pop("take", {}).items()
-    }
+    take = manifest.pop("take", {})
+    content = deb.files(set(take.values()))
+    taken = {to: _take(content, source, path.name) for to, source in take.items()}
     version = _without_epoch(fields["Version"])
     manifest.setdefault("version", version)
     manifest.setdefault("reported_version", _upstream(version))
@@ -67,9 +73,14 @@ def _from_deb(path: Path) -> tuple[dict[str, Any], dict[str, File]]:
     return manifest, _files_of(folder) | taken
 
 
+def known_debs() -> list[str]:
+    """The names of Debian's packages that can be built from as they are."""
+    return sorted(item.name for item in MANIFESTS.iterdir())
+
+
 def _take(content: Mapping[str, File], name: str, deb: str) -> File:
     if name not in content:
-        raise InvalidRequest(f"{deb} holds no {name}.")
+        raise InvalidRequest(say("{file} holds no {name}.", file=deb, name=name))
     return content[name]
 
 
@@ -83,12 +94,14 @@ def _upstream(version: str) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > MOST_MANIFEST_BYTES:
+        raise InvalidRequest(say("{file} is too large to describe a package.", file=path))
     try:
-        found = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise InvalidRequest(f"{path} is not YAML: {str(error).splitlines()[0]}.") from None
+        found = read_manifest(path.read_text(), str(path))
+    except UnicodeDecodeError:
+        raise InvalidRequest(say("{file} is no UTF-8 text.", file=path)) from None
     if not isinstance(found, dict):
-        raise InvalidRequest(f"{path} does not describe a package.")
+        raise InvalidRequest(say("{file} does not describe a package.", file=path))
     return found
 
 

@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-import yaml
-
 from app.domain.errors import InvalidRequest
+from app.domain.sentences import Sentence, say
+from app.packages.templates import refuse_unknown
+from app.packages.yaml_text import read_yaml
 
 FILE_NAME = "hostler-package.yaml"
 KINDS = ("agent", "proxy", "plugin")
@@ -20,35 +22,59 @@ READY_KINDS = ("http", "tcp", "none")
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~_-]{0,62}")
+ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+MODE = re.compile(r"0?[0-7][0-7][0145]")  # nobody else may write what a service reads
 PLACE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|[0-9]+")
 
 
 def parse_manifest(text: str) -> dict[str, Any]:
     """The checked manifest in this YAML (or JSON) text."""
-    try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise _wrong(f"is not YAML: {str(error).splitlines()[0]}") from None
-    return check_manifest(found)
+    return check_manifest(read_manifest(text, FILE_NAME))
+
+
+def read_manifest(text: str, file: str) -> Any:
+    """What this YAML text says, unchecked; versions stay as they are written."""
+    return read_yaml(text, file, as_written=("version", "reported_version"))
 
 
 def check_manifest(found: Any) -> dict[str, Any]:
     """The manifest with one spelling for os and cpu, or a refusal that names the field."""
     if not isinstance(found, dict):
-        raise _wrong("is not a mapping")
+        raise _wrong(say("The package's manifest is not a mapping."))
     if unknown := sorted(set(map(str, found)) - set(FIELDS)):
-        raise _wrong(f"knows no {', '.join(unknown)}; it knows {', '.join(FIELDS)}")
+        raise _wrong(
+            say(
+                "The package's manifest knows no {unknown}; it knows {known}.",
+                unknown=", ".join(unknown)[:200],
+                known=", ".join(FIELDS),
+            )
+        )
     if missing := [name for name in REQUIRED if not found.get(name)]:
-        raise _wrong(f"lacks {', '.join(missing)}")
+        raise _wrong(say("The package's manifest lacks {names}.", names=", ".join(missing)))
     manifest = dict(found)
     manifest["version"] = str(manifest["version"])
     manifest["os"] = str(manifest["os"]).upper()
     cpu = str(manifest["cpu"]).lower()
     manifest["cpu"] = CPU_ALIASES.get(cpu, cpu)
-    for name, is_right in FIELDS.items():
-        if name in manifest and not is_right(manifest[name]):
-            raise _wrong(f"has a wrong {name}: {json.dumps(manifest[name], default=str)[:200]}")
+    for name, field in FIELDS.items():
+        if name in manifest and not field.is_right(manifest[name]):
+            raise _wrong(
+                say(
+                    "The package's manifest has a wrong {field}: {value}. It takes {right}.",
+                    field=name,
+                    value=json.dumps(manifest[name], default=str)[:200],
+                    right=field.takes,
+                )
+            )
+    _check_places(manifest)
     return manifest
+
+
+def _check_places(manifest: Mapping[str, Any]) -> None:
+    """Every name that is to be filled in is one somebody gives."""
+    refuse_unknown("exec", manifest["exec"][1:], manifest)
+    refuse_unknown("version_command", manifest.get("version_command", [""])[1:], manifest)
+    refuse_unknown("ready", [str(manifest.get("ready", {}).get("port", ""))], manifest)
 
 
 def named_files(manifest: Mapping[str, Any]) -> list[str]:
@@ -57,8 +83,8 @@ def named_files(manifest: Mapping[str, Any]) -> list[str]:
     return [manifest["exec"][0], *sources]
 
 
-def _wrong(what: str) -> InvalidRequest:
-    return InvalidRequest(f"The package's manifest {what}.", field=FILE_NAME)
+def _wrong(what: Sentence) -> InvalidRequest:
+    return InvalidRequest(what, field=FILE_NAME)
 
 
 # --- What is right ------------------------------------------------------------------------------
@@ -89,10 +115,12 @@ def _is_command(value: Any) -> bool:
 def _is_config(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(item, dict)
-        and set(item) <= {"path", "format", "source"}
+        and set(item) <= {"path", "format", "source", "mode", "owner"}
         and _is_path(item.get("path"))
         and _is_path(item.get("source"))
         and item.get("format", "raw") in FORMATS
+        and MODE.fullmatch(str(item.get("mode", "600"))) is not None
+        and ACCOUNT.fullmatch(str(item.get("owner", "root"))) is not None
         for item in value
     )
 
@@ -129,23 +157,54 @@ def _is_one_of(*words: str) -> Callable[[Any], bool]:
     return lambda value: value in words
 
 
-FIELDS: dict[str, Callable[[Any], bool]] = {
-    "name": _matches(NAME),
-    "kind": _is_one_of(*KINDS),
-    "version": _matches(VERSION),
-    "os": _is_one_of(*SYSTEMS),
-    "cpu": _is_one_of(*CPUS),
-    "description": _is_text,
-    "exec": _is_command,
-    "config": _is_config,
-    "environment": _is_path,
-    "defaults": lambda value: isinstance(value, dict),
-    "version_command": _is_command,
-    "version_pattern": _is_pattern,
-    "reported_version": _is_text,
-    "ready": _is_ready,
-    "stays_up": _is_number,
-    "reload": _is_reload,
-    "stop_timeout": _is_number,
+def _is_account(value: Any) -> bool:
+    return isinstance(value, str) and ACCOUNT.fullmatch(value) is not None
+
+
+@dataclass(frozen=True)
+class Field:
+    """A key of the manifest: which values are right, and what to say of one that is not."""
+
+    is_right: Callable[[Any], bool]
+    takes: Sentence
+
+
+A_PROGRAM = say(
+    "a list: a program of the package, by its path in it and without $, then its arguments"
+)
+SECONDS = say("a number of seconds")
+ONE_LINE = say("a text")
+FIELDS: dict[str, Field] = {
+    "name": Field(_matches(NAME), say("small letters, digits, _ and -, a letter first")),
+    "kind": Field(_is_one_of(*KINDS), say("one of {words}", words=", ".join(KINDS))),
+    "version": Field(_matches(VERSION), say("letters, digits and . + ~ _ -, no space")),
+    "os": Field(_is_one_of(*SYSTEMS), say("one of {words}", words=", ".join(SYSTEMS))),
+    "cpu": Field(_is_one_of(*CPUS), say("one of {words}", words=", ".join(CPUS))),
+    "description": Field(_is_text, ONE_LINE),
+    "exec": Field(_is_command, A_PROGRAM),
+    "user": Field(_is_account, say("the name of an account of the hosts")),
+    "config": Field(
+        _is_config,
+        say(
+            "a list of {{path, source, format, mode, owner}}: paths that stay in their folder;"
+            " format one of {formats}; mode such as 640, never writable for others",
+            formats=", ".join(FORMATS),
+        ),
+    ),
+    "environment": Field(_is_path, say("the path of one of the config files")),
+    "defaults": Field(lambda value: isinstance(value, dict), say("a mapping of names to values")),
+    "version_command": Field(_is_command, A_PROGRAM),
+    "version_pattern": Field(_is_pattern, say("a regular expression with one group")),
+    "reported_version": Field(_is_text, ONE_LINE),
+    "ready": Field(
+        _is_ready,
+        say(
+            "{{kind: none}}, or kind http or tcp with a port (a number or ${{name}}), and perhaps a"
+            " path that begins with / and within, a number of seconds"
+        ),
+    ),
+    "stays_up": Field(_is_number, SECONDS),
+    "reload": Field(_is_reload, say("restart, or {{signal: HUP}}")),
+    "stop_timeout": Field(_is_number, SECONDS),
 }
 REQUIRED = ("name", "kind", "version", "os", "cpu", "exec")

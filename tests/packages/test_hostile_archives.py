@@ -86,7 +86,7 @@ def test_a_bomb_that_lies_about_its_size_does_not_go_off(
         for _ in range(200):
             zipped.write(b"0" * (1 << 20))
 
-    refused(session, path, "unpacks to more")
+    refused(session, path, "a header that is larger than any needs to be")
 
 
 def test_a_package_without_a_manifest_is_refused(tmp_path: Path, session: Session) -> None:
@@ -109,6 +109,50 @@ def test_a_wrong_manifest_is_refused(
     tmp_path: Path, session: Session, manifest: bytes, said: str
 ) -> None:
     refused(session, packed(tmp_path, manifest), said)
+
+
+ALIASES = b"a: &a [x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"%c: &%c [%s]\n" % (name, name, b", ".join([b"*%c" % (name - 1)] * 9)) for name in b"bcdefghi"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (ALIASES, "uses aliases"),
+        (b"a: " + b"[" * 5000, "nests deeper"),
+        (b"a: [" + b"x, " * 30_000 + b"x]", "holds more"),
+        (b"a: " + b"9" * 100_000, "a number of more than"),
+        (b"a: 2026-99-99", "cannot be read"),
+        (b"? [a]\n: b", "not YAML"),
+    ],
+)
+def test_yaml_is_bounded_before_it_becomes_objects(
+    tmp_path: Path, session: Session, text: bytes, said: str
+) -> None:
+    refused(session, packed(tmp_path, text), said)
+
+
+def test_more_members_than_a_package_has_are_refused(
+    tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their names may all be one: each still costs the reader an object."""
+    monkeypatch.setattr(archives, "MOST_FILES", 50)
+
+    refused(session, packed(tmp_path, MANIFEST, *[a_member("x")] * 100), "unpacks to more")
+
+
+def test_what_packs_to_next_to_nothing_is_refused_early(tmp_path: Path, session: Session) -> None:
+    path = tmp_path / "x.tar.gz"
+    with gzip.open(path, "wb") as zipped:
+        zeros = a_member("bin/zeros")
+        zeros.size = 100 << 20
+        zipped.write(zeros.tobuf())
+        for _ in range(100):
+            zipped.write(b"\0" * (1 << 20))
+    assert path.stat().st_size < 1 << 20
+
+    refused(session, path, "unpacks to more")
 
 
 def test_a_program_that_cannot_be_run_is_refused(tmp_path: Path, session: Session) -> None:

@@ -3,10 +3,10 @@
 import json
 import re
 
+from . import environment
 from .failure import Failure
 
 PLACE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)\}(?=(:)?))")
-VARIABLE = re.compile(r'^([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\]|\\.)*)"|(\S*))[ \t]*$', re.M)
 
 
 def fill(text, values, write, place):
@@ -28,17 +28,31 @@ def fill(text, values, write, place):
     return PLACE.sub(one, text)
 
 
+def render(template, values, written_as, place):
+    """The whole text of a file of this format."""
+    if written_as == "env":
+        return _env(template, values, place)
+    return fill(template, values, FORMATS[written_as], place)
+
+
+def _env(template, values, place):
+    """Each value is put together first and quoted as a whole then, so quotes never nest."""
+    lines = []
+    for name, value in environment.assignments(template):
+        if name is None:
+            lines.append(value)
+        else:
+            filled = fill(value, values, lambda given, _: _text(given), place)
+            lines.append(environment.write(name, filled))
+    return "".join(line + "\n" for line in lines)
+
+
 def plain(value, place):
     """As one argument of a program, or as text that stays on its line."""
     text = _text(value)
     if re.search(r"[\0-\x08\x0a-\x1f\x7f]", text):
         raise Failure("task_failed", f"{place} takes no control characters: {text!r}.")
     return text
-
-
-def as_env(value, _place):
-    text = _text(value).replace("\0", "")
-    return '"{}"'.format(re.sub(r'(["\\$`])', r"\\\1", text))
 
 
 def as_ini(value, _place):
@@ -51,7 +65,7 @@ def as_json(value, _place):
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-FORMATS = {"env": as_env, "ini": as_ini, "json": as_json, "raw": plain}
+FORMATS = {"ini": as_ini, "json": as_json, "raw": plain}
 
 
 def _text(value):
@@ -62,14 +76,6 @@ def _text(value):
     if isinstance(value, (dict, list)):
         return json.dumps(value, sort_keys=True)
     return str(value)
-
-
-def read_env(text):
-    """The variables of an env file as this module writes it."""
-    variables = {}
-    for name, quoted, bare in VARIABLE.findall(text):
-        variables[name] = re.sub(r"\\(.)", r"\1", quoted, flags=re.S) if quoted else bare
-    return variables
 
 
 def systemd_argument(text):

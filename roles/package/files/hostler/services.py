@@ -7,7 +7,7 @@ import signal
 import subprocess
 from collections import namedtuple
 
-from . import processes, render
+from . import environment, processes, render
 from .failure import Failure
 
 # `how` says in words what became of a program that does not run
@@ -240,7 +240,7 @@ class Process:
         variables = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8"}
         if launch["environment"]:
             with open(launch["environment"]) as file:
-                variables.update(render.read_env(file.read()))
+                variables.update(environment.read(file.read()))
         try:
             return subprocess.Popen(
                 ["/bin/sh", "-c", self.WAIT, "sh", *launch["argv"]],

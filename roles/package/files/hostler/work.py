@@ -455,8 +455,8 @@ class Work:
             template = files.read(_below(source, item["source"]))
             if template is None:
                 raise Failure("task_failed", "The package holds no {}.".format(item["source"]))
-            write = render.FORMATS[item.get("format", "raw")]
-            text = render.fill(template.decode(), values, write, item["path"])
+            written_as = item.get("format", "raw")
+            text = render.render(template.decode(), values, written_as, item["path"])
             rendered.append((_below(self.place.etc, item["path"]), text.encode(), 0o644))
         definition = self.manager.definition(self._launch(values)).encode()
         rendered.append((self.manager.path, definition, 0o644))
