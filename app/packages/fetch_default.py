@@ -28,24 +28,25 @@ def fetch_default_package(out: Path) -> Path:
     if not shutil.which("apt-get"):
         raise NotToBeHad(f"There is no apt here to get {DEB} with. {WHAT_TO_ADD}")
     with tempfile.TemporaryDirectory(prefix="hostler-package-") as folder:
-        return build_package(_download(Path(folder)), out)
+        return build_package(download_deb(DEB, Path(folder)), out)
 
 
-def _download(folder: Path) -> Path:
-    said = _apt(folder, [], "download", DEB)
-    if deb := _found(folder):
+def download_deb(name: str, folder: Path) -> Path:
+    """Download a package of the distribution to the folder by apt; needs no root."""
+    said = _apt(folder, [], "download", name)
+    if deb := _found(name, folder):
         return deb
     # no package lists yet, or stale ones: fetch lists of our own, which needs no root
     with _private_state(folder) as options:
         said = _apt(folder, options, "update") or said
-        said = _apt(folder, options, "download", DEB) or said
-    if deb := _found(folder):
+        said = _apt(folder, options, "download", name) or said
+    if deb := _found(name, folder):
         return deb
-    raise NotToBeHad(f"apt could not get {DEB}: {said}. {WHAT_TO_ADD}")
+    raise NotToBeHad(f"apt could not get {name}: {said}. {WHAT_TO_ADD}")
 
 
-def _found(folder: Path) -> Path | None:
-    return next(folder.glob(f"{DEB}_*.deb"), None)
+def _found(name: str, folder: Path) -> Path | None:
+    return next(folder.glob(f"{name}_*.deb"), None)
 
 
 @contextmanager

@@ -21,14 +21,19 @@ def remove(path):
         os.unlink(path)
 
 
-def replace(path, content, mode):
-    """Put the file there in one step: readers see the old one or the new one."""
+def replace(path, content, mode, owner=None):
+    """Put the file there in one step: readers see the old one or the new one.
+
+    `owner`: user and group id; without one it is ours.
+    """
     new = path + ".hostler-new"
     remove(new)
     try:
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
             os.fchmod(file.fileno(), mode)
         os.replace(new, path)
     except OSError as error:
@@ -54,35 +59,44 @@ class Changes:
         self._undo = []
         self._leftovers = []
 
-    def folder(self, path, mode=0o755):
-        """Make the folder and its parents."""
+    def folder(self, path, mode=0o755, owner=None):
+        """Make the folder and its parents; `owner` is the folder's alone."""
         if self.dry or os.path.isdir(path):
             return
         self.folder(os.path.dirname(path))
         os.mkdir(path, mode)
+        if owner is not None:
+            os.chown(path, *owner)
         self._undo.append(lambda: os.path.isdir(path) and not os.listdir(path) and os.rmdir(path))
 
-    def is_different(self, path, content, mode):
-        return read(path) != content or (os.stat(path).st_mode & 0o777) != mode
+    def is_different(self, path, content, mode, owner=None):
+        """Whether the file is not yet as it is wanted."""
+        if read(path) != content:
+            return True
+        now = os.stat(path)
+        is_theirs = owner is None or owner == (now.st_uid, now.st_gid)
+        return (now.st_mode & 0o777) != mode or not is_theirs
 
-    def write(self, path, content, mode=0o644):
+    def write(self, path, content, mode=0o644, owner=None):
         """Write the file unless it is so already; true when it was not."""
-        if not self.is_different(path, content, mode):
+        if not self.is_different(path, content, mode, owner):
             return False
         old = read(path)
         self._show(path, old, content)
         if not self.dry:
             self.folder(os.path.dirname(path))
-            old_mode = os.stat(path).st_mode & 0o777 if old is not None else mode
-            self._undo.append(lambda: self._put_back(path, old, old_mode))
-            replace(path, content, mode)
+            was = os.stat(path) if old is not None else None
+            self._undo.append(lambda: self._put_back(path, old, was))
+            replace(path, content, mode, owner)
         return True
 
-    def _put_back(self, path, old, mode):
+    def _put_back(self, path, old, was):
         if old is None:
             remove(path)
         else:
-            replace(path, old, mode)
+            theirs = (was.st_uid, was.st_gid)
+            ours = (os.geteuid(), os.getegid())
+            replace(path, old, was.st_mode & 0o777, theirs if theirs != ours else None)
 
     def link(self, path, target):
         """Make the symbolic link lead there; true when it did not."""
@@ -119,8 +133,8 @@ class Changes:
             return False
         self._show(path, old, b"")
         if not self.dry:
-            mode = os.stat(path).st_mode & 0o777
-            self._undo.append(lambda: self._put_back(path, old, mode))
+            was = os.stat(path)
+            self._undo.append(lambda: self._put_back(path, old, was))
             os.unlink(path)
         return True
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from collections import namedtuple
 
-from . import environment, processes, render
+from . import accounts, environment, processes, render
 from .failure import Failure
 
 # `how` says in words what became of a program that does not run
@@ -43,7 +43,7 @@ Wants=network-online.target
 ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 WorkingDirectory={current}
-{environment}Restart=always
+{user}{environment}Restart=always
 RestartSec=3
 TimeoutStopSec={stop_timeout}
 LimitNOFILE=65536
@@ -77,6 +77,7 @@ WantedBy=multi-user.target
             if environment
             else "",
             stop_timeout=launch["stop_timeout"],
+            user="User={}\n".format(launch["user"]) if launch["user"] else "",
         )
 
     def define(self):
@@ -250,6 +251,7 @@ class Process:
                 cwd=launch["folder"],
                 env=variables,
                 start_new_session=True,
+                preexec_fn=accounts.become(launch.get("user")),
             )
         except OSError as error:
             text = "%s cannot be started: %s."

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 
-from . import archive, files, keys, processes, render, services
+from . import accounts, archive, files, keys, processes, render, services
 from .failure import Failure, explain
 from .lock import Lock
 from .watch import Watch
@@ -390,10 +390,10 @@ class Work:
         if self.dry and not os.path.isdir(source):
             self.did(f"Would render the configuration below {self.place.etc}.")
             return
-        for path, content, mode in self._rendered(values, source):
-            self._write(path, content, mode)
+        for path, content, mode, owner in self._rendered(values, source):
+            self._write(path, content, mode, owner)
         for folder in self._folders(values):
-            self.changes.folder(folder)
+            self.changes.folder(folder, owner=accounts.ids_of(self.manifest.get("user")))
         if not self.phase["changed"]:
             self.say(f"The configuration in {self.place.etc} is as it should be.")
         return
@@ -449,19 +449,21 @@ class Work:
             return {}
 
     def _rendered(self, values, source):
-        """Every file the values decide: (path, content, mode)."""
-        rendered = []
+        """Every file the values decide: (path, content, mode, owner)."""
+        rendered, user = [], self.manifest.get("user")
         for item in self.manifest.get("config") or []:
             template = files.read(_below(source, item["source"]))
             if template is None:
                 raise Failure("task_failed", "The package holds no {}.".format(item["source"]))
             written_as = item.get("format", "raw")
             text = render.render(template.decode(), values, written_as, item["path"])
-            rendered.append((_below(self.place.etc, item["path"]), text.encode(), 0o644))
+            mode = int(str(item.get("mode", "600")), 8)
+            owner = accounts.ids_of(item.get("owner") or user)
+            rendered.append((_below(self.place.etc, item["path"]), text.encode(), mode, owner))
         definition = self.manager.definition(self._launch(values)).encode()
-        rendered.append((self.manager.path, definition, 0o644))
+        rendered.append((self.manager.path, definition, 0o644, None))
         kept = json.dumps(self.said, sort_keys=True).encode()
-        return [*rendered, (self.place.values, kept, 0o600)]
+        return [*rendered, (self.place.values, kept, 0o600, None)]
 
     def _launch(self, values):
         argv = [render.fill(item, values, render.plain, "exec") for item in self.manifest["exec"]]
@@ -471,6 +473,7 @@ class Work:
             "folder": self.place.current,
             "environment": _below(self.place.etc, environment) if environment else None,
             "stop_timeout": int(self.manifest.get("stop_timeout") or 10),
+            "user": self.manifest.get("user") or "",
         }
 
     def _folders(self, values):
@@ -478,14 +481,14 @@ class Work:
         asked = "${data" in needed or values["data"] != os.path.join(self.place.base, "data")
         return [values["data"]] if asked else []
 
-    def _write(self, path, content, mode):
-        if not self.changes.is_different(path, content, mode):
+    def _write(self, path, content, mode, owner):
+        if not self.changes.is_different(path, content, mode, owner):
             return
         if path != self.place.values:  # the values themselves reach the program by other files
             self._will_need_restart()
         if path == self.manager.path:
             self.is_defined = True
-        self.changes.write(path, content, mode)
+        self.changes.write(path, content, mode, owner)
         self.did("{} {}.".format("Would write" if self.dry else "Wrote", path))
 
     def _will_need_restart(self):
