@@ -1,4 +1,4 @@
-"""Read ansible-runner events into the few facts we care about."""
+"""Read what ansible-playbook tells into the few facts we care about."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from app.automation.causes import classify
+from app.automation.said import NotAnAnswer, bounded, checked, kept
 from app.domain.states import Cause
 
 ResultStatus = Literal["ok", "failed", "unreachable", "skipped"]
@@ -35,6 +36,7 @@ class HostResult:
     reason: str
     result: dict[str, Any]
     at: datetime
+    is_unreadable: bool = False  # whatever Ansible makes of it, nobody knows what the host did
 
     @property
     def is_bad(self) -> bool:
@@ -78,39 +80,79 @@ class Verdict:
 
 
 def read(raw: Mapping[str, Any]) -> Iterator[Event]:
-    """What one raw event says; most say one thing, and what they print."""
-    kind = raw.get("event", "")
-    if kind == "EOF":
-        return
-    data = raw.get("event_data") or {}
+    """What one raw event says; most say one thing, and what they print.
+
+    One that is malformed costs itself, or its host the result: never the run.
+    """
+    kind, data = raw.get("event"), raw.get("event_data")
+    data = data if isinstance(data, Mapping) else {}
     at = _time(raw.get("created"))
-    if reader := READERS.get(kind):
-        yield reader(kind, data, at)
-    if text := raw.get("stdout"):
-        name = data.get("host")
-        yield Output(_host_id(name) if name else None, _plain(text) + "\n", at)
+    if isinstance(kind, str) and (reader := READERS.get(kind)):
+        try:
+            yield reader(kind, data, at)
+        except (TypeError, ValueError, AttributeError, LookupError, RecursionError) as error:
+            if kind in RESULTS:
+                yield _unreadable(data, f"{UNREADABLE} ({type(error).__name__})", at)
+    text, name = raw.get("stdout"), data.get("host")
+    if isinstance(text, str) and (text := kept(text)):
+        yield Output(_host_id(name) if name else None, text + "\n", at)
 
 
 def _started(_kind: str, data: Mapping[str, Any], at: datetime) -> HostStarted:
-    return HostStarted(_host_id(data.get("host")), str(data.get("task") or ""), at)
+    return HostStarted(_host_id(data.get("host")), _text(data.get("task")), at)
 
 
 def _result(kind: str, data: Mapping[str, Any], at: datetime) -> HostResult:
+    if why := data.get("unreadable"):
+        return _unreadable(data, str(why), at)
     status = RESULTS[kind]
-    result = data.get("res") or {}
+    said = data.get("res") or {}
+    # what is matched, stored and shown later is bounded here, once
+    result = bounded({n: said[n] for n in said if n not in NOISE and n[:9] != "_ansible_"})
     ignored = status == "failed" and bool(data.get("ignore_errors"))
     bad = status in ("failed", "unreachable") and not ignored
-    cause, reason = classify(result) if bad else (None, "")
+    if "phases" in result:
+        try:
+            result |= checked(result)
+        except NotAnAnswer as why:
+            return _unreadable(data, str(why), at)
+    cause, reason = classify(_with_status(status, result)) if bad else (None, "")
     return HostResult(
         host_id=_host_id(data.get("host")),
-        task=str(data.get("task") or ""),
+        task=_text(data.get("task")),
         status=status,
         ignored=ignored,
         cause=cause,
         reason=reason,
-        result={key: result[key] for key in result if key not in NOISE and key[:9] != "_ansible_"},
+        result=result,
         at=at,
     )
+
+
+def _with_status(status: ResultStatus, result: Mapping[str, Any]) -> dict[str, Any]:
+    return {**result, "unreachable": status == "unreachable"}
+
+
+def _unreadable(data: Mapping[str, Any], why: str, at: datetime) -> HostResult:
+    """In place of a result nobody can read: its host is not proven, whatever its task says."""
+    return HostResult(
+        host_id=_host_id(data.get("host")),
+        task=_text(data.get("task")),
+        status="failed",
+        ignored=False,
+        cause=Cause.TASK_FAILED,
+        reason=kept(why),
+        result={},
+        at=at,
+        is_unreadable=True,
+    )
+
+
+UNREADABLE = "The host's answer could not be read."
+
+
+def _text(value: object) -> str:
+    return kept(str(value or ""), 256)
 
 
 def _statistics(_kind: str, data: Mapping[str, Any], at: datetime) -> Statistics:
@@ -145,8 +187,7 @@ NOISE = frozenset(
     {"invocation", "ansible_facts", "exception", "deprecations", "failed", "unreachable"}
 )
 
-HOST_NAME = re.compile(r"host_(\d+)")
-ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+HOST_NAME = re.compile(r"host_([0-9]{1,18})")
 
 
 def _host_id(name: object) -> int:
@@ -154,14 +195,11 @@ def _host_id(name: object) -> int:
     return int(match[1]) if match else NOT_OURS
 
 
-def _plain(text: str) -> str:
-    if "\x1b" in text:
-        text = ANSI.sub("", text)
-    return text.replace("\r\n", "\n") if "\r" in text else text
-
-
-def _time(text: str | None) -> datetime:
-    return datetime.fromisoformat(text) if text else datetime.now(UTC)
+def _time(text: object) -> datetime:
+    try:
+        return datetime.fromisoformat(text)  # type: ignore[arg-type]  # what is no text is now
+    except (TypeError, ValueError):
+        return datetime.now(UTC)
 
 
 # --- The verdict --------------------------------------------------------------------------------
@@ -177,6 +215,7 @@ class Tally:
     bad: dict[int, tuple[Cause, str]] = field(default_factory=dict)
     going_on: set[int] = field(default_factory=set)  # failed, then went on: rescued, or tidying up
     proven: set[int] = field(default_factory=set)
+    unreadable: set[int] = field(default_factory=set)
     words: list[str] = field(default_factory=list)
 
     def add(self, event: Event) -> None:
@@ -194,6 +233,8 @@ class Tally:
     def _add_result(self, result: HostResult) -> None:
         host_id = result.host_id
         self.seen.add(host_id)
+        if result.is_unreadable:
+            self.unreadable.add(host_id)
         if result.is_bad:
             self.bad[host_id] = (result.cause or Cause.TASK_FAILED, result.reason)
             self.going_on.discard(host_id)
@@ -215,7 +256,7 @@ class Tally:
     def verdict(self, outcome: Outcome, message: str) -> Verdict:
         if self.statistics:
             bad = self.statistics.failed | self.statistics.unreachable
-            proven = (self.statistics.processed - bad) & self.limit
+            proven = (self.statistics.processed - bad - self.unreadable) & self.limit
             reached = self.seen | self.statistics.processed
         else:
             proven, reached = frozenset(self.proven) & self.limit, self.seen

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from app.automation.channel import Sender
+
 PR_SET_PDEATHSIG = 1
 LAST_WORDS = 2.0  # seconds
 
@@ -25,6 +27,13 @@ def follow(parent: int) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def open_channel() -> Sender:
+    """Send events where we were to print; whatever is printed after all goes to standard error."""
+    descriptor = os.dup(1)  # not inherited by any command
+    os.dup2(2, 1)
+    return Sender(descriptor)
 
 
 def prepare_for_forks() -> None:
@@ -42,38 +51,18 @@ def prepare_for_forks() -> None:
     from ansible.plugins import loader
     from ansible.template import Templar, trust_as_template
 
+    from app.automation.bounds import bound
+
     templar = Templar(loader=DataLoader())  # type: ignore[no-untyped-call]
     templar.template(trust_as_template("{{ none | default(1, true) | int }}"))
     get_module_encoder("legacy", Direction.CONTROLLER_TO_MODULE)
     get_module_decoder("legacy", Direction.MODULE_TO_CONTROLLER)
-    hear_out(loader.connection_loader.get("ssh", class_only=True))  # type: ignore[no-untyped-call]
+    ssh = loader.connection_loader.get("ssh", class_only=True)  # type: ignore[no-untyped-call]
+    hear_out(ssh)
+    bound(ssh, sys.modules[ssh.__module__])
     loader.shell_loader.get("sh")  # type: ignore[no-untyped-call]
     loader.become_loader.get("sudo", class_only=True)  # type: ignore[no-untyped-call]
     loader.action_loader.get("hostler_package", class_only=True)  # type: ignore[no-untyped-call]
-    keep_quiet()
-
-
-def keep_quiet() -> None:
-    """Do not put into words what is said only at a verbosity higher than ours.
-
-    ansible-runner gives each such sentence a context first, and there are dozens for a host.
-    """
-    from ansible import constants
-    from ansible.utils.display import Display
-
-    verbose = Display.verbose
-
-    def say(self: Any, msg: str, host: str | None = None, caplevel: int = 2) -> None:
-        if max(self.verbosity, self.log_verbosity) > caplevel:
-            verbose(self, msg, host=host, caplevel=caplevel)
-
-    Display.verbose = say  # type: ignore[method-assign]
-    if not constants.DEFAULT_DEBUG:  # type: ignore[attr-defined]
-        Display.debug = _say_nothing  # type: ignore[method-assign]
-
-
-def _say_nothing(*_: object, **__: object) -> None:
-    pass
 
 
 def hear_out(connection: Any) -> None:
@@ -100,7 +89,9 @@ def hear_out(connection: Any) -> None:
 
 def main() -> None:
     """Become ansible-playbook, and end with whoever started it, forks included."""
+    os.setsid()  # or a signal to the group of a work-horse would be one to our connections too
     follow(int(os.environ.pop("HOSTLER_PARENT")))
+    sender = open_channel()
     forking: list[int] = []
 
     def before() -> None:
@@ -109,12 +100,18 @@ def main() -> None:
             prepare_for_forks()
         gc.freeze()
 
-    os.register_at_fork(before=before, after_in_child=lambda: follow(forking[0]))
+    def after_in_child() -> None:
+        sender.close()
+        follow(forking[0])
+
+    os.register_at_fork(before=before, after_in_child=after_in_child)
     gc.disable()
     from ansible.cli.playbook import main as ansible_playbook
 
     from app.automation.crew import form_crews
+    from app.automation.telling import tell_on
 
+    tell_on(sender)
     form_crews()
 
     sys.argv[0] = str(Path(sys.executable).with_name("ansible-playbook"))

@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from ansible_runner.interface import init_runner
 from ansible_runner.runner import Runner
 
 from app.automation import processes
+from app.automation.channel import receive
 from app.automation.events import Event, HostResult, Outcome, Tally, Verdict, read
 from app.automation.inventory import (
     CONNECT_TIMEOUT,
@@ -33,6 +35,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = CHECKOUT / "playbooks"
 NO_FOLDER = "There is no room for this run in {}: {}. Mend that on Hostler's machine, then retry."
 LAUNCH = Path(__file__).with_name("launch.py")
+PATIENCE = 60.0  # seconds for one event after the last one; who takes longer is not waited for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,8 @@ class PlaybookRun:
         self._folder: Path | None = None
         self._ending: Outcome | None = None  # why we end it: stopped, timeout, error
         self._trouble: BaseException | None = None  # what the caller's on_event raised
+        self._taken = 0  # events so far
+        self._is_deaf = False  # an event was never done with, and no further one is taken
         self._in_play = threading.Event()
         self._ended = threading.Event()
         self._stopped_hosts: set[int] = set()
@@ -150,32 +155,29 @@ class PlaybookRun:
             quiet=True,
             suppress_env_files=True,
             fact_cache_type="none",
-            envvars={"ANSIBLE_CALLBACK_PLUGINS": ""},
-            event_handler=self._on_raw_event,
+            event_handler=self._on_raw_event,  # says why ansible-playbook cannot be started
             cancel_callback=lambda: False,  # or runner puts its signal handlers over those of RQ
         )
         # Runner forgets settings passed without env files, and starts from our whole environment.
         runner.config.suppress_output_file = True
-        runner.config.env = self._environment(folder, runner.config.env)
+        runner.config.env = self._environment(folder)
+        # What is printed holds hosts' words, and runner's own way looks for events in it.
+        runner.runner_mode = "subprocess"
         return runner
 
-    def _environment(self, folder: Path, prepared: Mapping[str, str]) -> dict[str, str]:
+    def _environment(self, folder: Path) -> dict[str, str]:
         """All that ansible-playbook inherits: nothing of the worker's own environment."""
-        return (
-            {name: prepared[name] for name in FROM_RUNNER if name in prepared}
-            | ANSIBLE_SETTINGS
-            | {
-                "PATH": f"{Path(sys.executable).parent}:{SYSTEM_PATH}",
-                "LANG": "C.UTF-8",
-                "HOME": str(folder),
-                "ANSIBLE_HOME": str(folder / "ansible"),
-                "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
-                "ANSIBLE_TASK_TIMEOUT": str(int(self.play.host_timeout.total_seconds())),
-                "HOSTLER_RUN": str(self.play.run_id),
-                "HOSTLER_FOLDER": str(folder),
-                "HOSTLER_PARENT": str(os.getpid()),
-            }
-        )
+        return ANSIBLE_SETTINGS | {
+            "PATH": f"{Path(sys.executable).parent}:{SYSTEM_PATH}",
+            "LANG": "C.UTF-8",
+            "HOME": str(folder),
+            "ANSIBLE_HOME": str(folder / "ansible"),
+            "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+            "ANSIBLE_TASK_TIMEOUT": str(int(self.play.host_timeout.total_seconds())),
+            "HOSTLER_RUN": str(self.play.run_id),
+            "HOSTLER_FOLDER": str(folder),
+            "HOSTLER_PARENT": str(os.getpid()),
+        }
 
     # --- While it plays ---------------------------------------------------------------------
 
@@ -183,13 +185,49 @@ class PlaybookRun:
         self._in_play.set()
         try:
             if self._ending is None:
-                runner.run()  # type: ignore[no-untyped-call]
+                self._run_and_listen(runner)
         finally:
             self._in_play.clear()
 
+    def _run_and_listen(self, runner: Runner) -> None:
+        """Let runner start ansible-playbook and wait for it, and take what it tells meanwhile."""
+        (events, told), (words, printed) = os.pipe(), os.pipe()
+        runner.config.input_fd = subprocess.DEVNULL
+        runner.config.output_fd, runner.config.error_fd = told, printed
+        listener = threading.Thread(target=self._listen, args=[events, words], daemon=True)
+        listener.start()
+        try:
+            runner.run()  # type: ignore[no-untyped-call]
+        finally:
+            os.close(told)
+            os.close(printed)
+            self._wait_for(listener)
+
+    def _listen(self, events: int, words: int) -> None:
+        try:
+            for raw in receive(events, words):
+                self._on_raw_event(raw)
+        except Exception as trouble:
+            self._trouble = self._trouble or trouble
+            self._end_soon("error")
+        finally:
+            os.close(events)
+            os.close(words)
+
+    def _wait_for(self, listener: threading.Thread) -> None:
+        """Until all is taken that was told, but not for ever for one event of it."""
+        while listener.is_alive():
+            taken = self._taken
+            listener.join(PATIENCE)
+            if listener.is_alive() and self._taken == taken:
+                self._is_deaf = True
+                self._ending = self._ending or "error"
+                return
+
     def _on_raw_event(self, raw: dict[str, Any]) -> bool:
-        """Hand on what an event says; if this raised, runner would leave its child behind."""
-        if self._trouble is None:
+        """Hand on what an event says; what the caller raises ends the run."""
+        self._taken += 1
+        if self._trouble is None and not self._is_deaf:
             try:
                 for event in read(raw):
                     self._take(event)
@@ -296,10 +334,11 @@ def _as_stopped(result: HostResult) -> HostResult:
 
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-FROM_RUNNER = ("ANSIBLE_CALLBACK_PLUGINS", "ANSIBLE_STDOUT_CALLBACK", "AWX_ISOLATED_DATA_DIR")
 ANSIBLE_SETTINGS = {
     "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
     "ANSIBLE_ROLES_PATH": str(CHECKOUT / "roles"),
+    "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback_plugins")),
+    "ANSIBLE_STDOUT_CALLBACK": "hostler_events",
     "ANSIBLE_INVENTORY_ENABLED": "yaml",
     "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
     "ANSIBLE_HOST_KEY_CHECKING": "false",
@@ -311,7 +350,6 @@ ANSIBLE_SETTINGS = {
     "ANSIBLE_CACHE_PLUGIN": "memory",
     "ANSIBLE_RETRY_FILES_ENABLED": "false",
     "ANSIBLE_NOCOLOR": "true",
-    "MAX_EVENT_RES": "4000000",
 }
 
 

@@ -17,6 +17,7 @@ from app.domain.catalogue import CATALOGUE, Executor
 from tests.packages.agents import EXITS
 from tests.playbooks.conftest import Package
 from tests.playbooks.host import CHECKOUT, PYTHON, Host, ansible_playbook, statuses
+from tests.security.hostile import hostile_python
 
 PLAYBOOKS = sorted(path.stem for path in (CHECKOUT / "playbooks").glob("*.yml"))
 NOT_A_JOB_TYPE = {"release_hosts", "roll_back"}  # what a cancel and a rollback run
@@ -191,14 +192,14 @@ def test_an_answer_our_program_does_not_give_is_that_hosts_failure(
 
 
 def test_whatever_our_program_answers_is_known(host: Host, package: Package) -> None:
-    plugin = run_path(str(CHECKOUT / "roles/package/action_plugins/hostler_package.py"))
+    answers = run_path(str(CHECKOUT / "roles/package/files/answers.py"))
     program = (CHECKOUT / "roles/package/files/hostler/work.py").read_text()
-    assert set(re.findall(r'self\.result\["(\w+)"\]', program)) <= plugin["ANSWER"].keys()
+    assert set(re.findall(r'self\.result\["(\w+)"\]', program)) <= answers["ANSWER"].keys()
     archive = package("1.0")
 
     for action in ("install", "restart", "upgrade", "reload", "detect", "release", "uninstall"):
         answer = host.perform(action, package_file=archive)
-        assert plugin["_checked"](answer) == answer, action
+        assert answers["checked"](answer) == answer, action
 
 
 def test_of_an_answer_only_what_our_program_says_counts(host: Host, tmp_path: Path) -> None:
@@ -213,10 +214,7 @@ def test_of_an_answer_only_what_our_program_says_counts(host: Host, tmp_path: Pa
 
 def liar(folder: Path, answer: dict[str, Any]) -> str:
     """A Python that answers this whatever it is asked."""
-    python = folder / "python"
-    python.write_text(f"#!/bin/sh\ncat >/dev/null\ncat <<'END'\n{json.dumps(answer)}\nEND\n")
-    python.chmod(0o755)
-    return str(python)
+    return hostile_python(folder / "python", f"answer({json.dumps(answer)!r})\n")
 
 
 def test_an_argument_of_the_wrong_type_is_named(host: Host) -> None:

@@ -8,14 +8,17 @@ anew in the worker of each.
 import base64
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from runpy import run_path
+from secrets import token_hex
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from ansible import constants
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
@@ -55,30 +58,18 @@ EVERYWHERE = "/usr/bin/python3"
 PROFILE = "legacy"  # how Ansible writes and reads JSON for what is not a module of its own
 PUTTING_BACK = 15  # seconds of the deadline that are for putting back what was there
 
-# What the host's program answers. Whoever reads it may rely on that: a host whose Python says
-# something else must not break what is written together with the answers of other hosts, nor tell
-# Ansible of facts or hosts.
-TEXT, OBJECT = (str, type(None)), (dict, type(None))
-ANSWER = {
-    "changed": bool, "failed": bool, "restored": bool, "released": bool,
-    "msg": str, "reason": str, "cause": TEXT, "holder": str, "standing_key": TEXT,
-    "phases": list, "before": OBJECT, "after": OBJECT, "diff": list,
-}  # fmt: skip
-PHASE = {"key": str, "status": str, "changed": bool, "log": str, "seconds": (int, float)}
-FOUND = {
-    "release": OBJECT, "running": bool, "config_sha256": TEXT, "pid": (int, type(None)),
-    "cpu_arch": str, "os_version": str, "hostname": str,
-}  # fmt: skip
-RELEASE = {"version": str, "sha256": str, "path": str}
-LONGEST = 10**6  # seconds of a phase
-NOT_OURS = "The host's answer is not one our program gives: {}"
-
+# once, before Ansible forks for every host
 FILES = Path(__file__).resolve().parents[1] / "files"
-CARRIER = run_path(str(FILES / "packing.py"))["carry"]()  # before Ansible forks for every host
+CARRIER = run_path(str(FILES / "packing.py"))["carry"]()
+answers = SimpleNamespace(**run_path(str(FILES / "answers.py")))
 BEGIN = """
 from hostler.main import main
 main(**json.loads(base64.b64decode("{said}").decode()))
 """
+SAID_TOO_MUCH = (
+    "The host printed more than {most} MiB, was not heard to the end, and its work was broken off."
+    " Look at what its shell, its profile or its Python prints, then retry."
+)
 
 
 class ActionModule(ActionBase):
@@ -91,18 +82,20 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = self._said(variables)
-        if arguments["package_file"]:
-            arguments["package_file"] = self._send(arguments["package_file"])
-        try:
-            result.update(self._perform(arguments, self._interpreter(variables)))
-        finally:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
+        with _fit_to_be_shown():
+            if arguments["package_file"]:
+                arguments["package_file"] = self._send(arguments["package_file"])
+            try:
+                result.update(self._perform(arguments, self._interpreter(variables)))
+            finally:
+                self._remove_tmp_path(self._connection._shell.tmpdir)
         return result
 
     def _perform(self, arguments: dict[str, Any], interpreter: str) -> dict[str, Any]:
         """What the host's program answers; or, when it does not, what stands there instead."""
         self._used_interpreter = f"#!{interpreter}"  # named where it is not found
-        program, file, sent = self._program(arguments), "", None
+        mark = f"<hostler {token_hex(16)}>"
+        program, file, sent = self._program(arguments, mark), "", None
         if self._connection.is_pipelining_enabled():
             sent = program
         else:  # su and requiretty want a terminal, where nothing can be sent
@@ -111,15 +104,32 @@ class ActionModule(ActionBase):
             self._compute_environment_string(), self._used_interpreter, file
         )
         said = self._low_level_execute_command(command, in_data=sent)
-        answer: dict[str, Any] = self._parse_returned_data(said, PROFILE)
-        if answer["_ansible_parsed"]:
-            answer = _checked(answer)
-        remove_internal_keys(answer)
+        if said["rc"] == answers.TOO_MUCH:
+            reason = SAID_TOO_MUCH.format(most=answers.MOST_SAID // 2**20)
+            return {"failed": True, "cause": "too_much_output", "reason": reason, "msg": reason}
+        text = answers.between(said["stdout"], mark)
+        if text is None:
+            return self._without_answer(said)
+        try:
+            answer: dict[str, Any] = answers.read_answer(text)
+        except answers.NotAnAnswer as why:
+            raise AnsibleActionFail(str(why)) from None
         return answer
 
-    def _program(self, arguments: dict[str, Any]) -> bytes:
+    def _without_answer(self, said: dict[str, Any]) -> dict[str, Any]:
+        """What Ansible says of a module that does not answer, whatever else the host printed."""
+        stdout, stderr = answers.kept(said["stdout"]), answers.kept(said["stderr"])
+        words = f"{stderr}\n{stdout}"  # with a terminal between, complaints arrive as output
+        result: dict[str, Any] = self._parse_returned_data(
+            {"stdout": "", "stderr": words, "rc": said["rc"]}, PROFILE
+        )
+        remove_internal_keys(result)
+        return result | {"module_stdout": stdout, "module_stderr": stderr}
+
+    def _program(self, arguments: dict[str, Any], mark: str) -> bytes:
         """What Python reads from its standard input on the host."""
         said = {
+            "mark": mark,
             "arguments": arguments,
             "check_mode": self._task.check_mode,
             "diff": self._task.diff,
@@ -201,34 +211,17 @@ class ActionModule(ActionBase):
         return str(remote)
 
 
-def _checked(answer: dict[str, Any]) -> dict[str, Any]:
-    """The host's answer, when it has the shape of one; what else it says is dropped."""
-    kept = _known("the answer", ANSWER, answer)
-    phases = kept.get("phases")
-    if phases is None:
-        raise AnsibleActionFail(NOT_OURS.format("it has no phases"))
-    kept["phases"] = [_known("a phase", PHASE, phase, whole=True) for phase in phases]
-    for phase in kept["phases"]:
-        if not 0 <= phase["seconds"] <= LONGEST:
-            raise AnsibleActionFail(NOT_OURS.format("a phase's seconds are no length of time"))
-    for name in ("before", "after"):
-        if kept.get(name) is not None:
-            kept[name] = found = _known(name, FOUND, kept[name])
-            if found.get("release") is not None:
-                found["release"] = _known("the release", RELEASE, found["release"], whole=True)
-    return kept
-
-
-def _known(what: str, shape: dict[str, Any], said: Any, *, whole: bool = False) -> dict[str, Any]:
-    if not isinstance(said, dict):
-        raise AnsibleActionFail(NOT_OURS.format(f"{what} is no object"))
-    missing = shape.keys() - said.keys()
-    if whole and missing:
-        raise AnsibleActionFail(NOT_OURS.format(f"{what} has no {min(missing)}"))
-    for name, kind in shape.items():
-        if name in said and not isinstance(said[name], kind):
-            raise AnsibleActionFail(NOT_OURS.format(f"{name} of {what} is of the wrong kind"))
-    return {name: said[name] for name in shape if name in said}
+@contextmanager
+def _fit_to_be_shown() -> Iterator[None]:
+    """Cut and clean what a host said in an error, which Ansible prints as it is."""
+    try:
+        yield
+    except AnsibleError as error:
+        words = answers.kept(str(error))
+        if words == str(error):
+            raise
+        kind = AnsibleConnectionFailure if isinstance(error, AnsibleConnectionFailure) else None
+        raise (kind or AnsibleActionFail)(words) from None
 
 
 def _converted(name: str, kind: type, value: Any) -> Any:
