@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from app.automation.causes import classify
-from app.automation.said import NotAnAnswer, bounded, checked, kept
+from app.automation.said import NotAnAnswer, bounded, checked, kept, shorten
 from app.domain.states import Cause
 
 ResultStatus = Literal["ok", "failed", "unreachable", "skipped"]
 Outcome = Literal["successful", "failed", "stopped", "timeout", "error"]
+MOST_REASON = 4000  # characters; the log has more
 NOT_OURS = -1  # a host the inventory did not name, such as localhost
 
 
@@ -117,6 +118,7 @@ def _result(kind: str, data: Mapping[str, Any], at: datetime) -> HostResult:
         except NotAnAnswer as why:
             return _unreadable(data, str(why), at)
     cause, reason = classify(_with_status(status, result)) if bad else (None, "")
+    reason = shorten(reason, MOST_REASON)
     return HostResult(
         host_id=_host_id(data.get("host")),
         task=_text(data.get("task")),

@@ -39,6 +39,7 @@ class Cause(StrEnum):
     NO_PACKAGE = "no_package"  # no package fits this host
     AGENT_EXITED = "agent_exited"  # started, and exited at once
     AGENT_NOT_READY = "agent_not_ready"  # runs, but never became ready
+    TOO_MUCH_OUTPUT = "too_much_output"  # it printed without end and was cut off
     TASK_FAILED = "task_failed"  # any other failing task
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"  # stopped, and proved stopped
