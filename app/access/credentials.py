@@ -23,6 +23,7 @@ from app.access.vault import Vault
 from app.domain.errors import InvalidRequest
 from app.models.access import Credential, credential_purpose
 from app.models.base import chunks
+from app.models.fleet import LOGIN_ADDRESS, Host
 from app.models.rows import insert_rows
 
 Kind = Literal["password", "key"]
@@ -55,6 +56,14 @@ class StandingLogin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StandingGrant:
+    """That a run proved our key on a host: for which account, and on which way."""
+
+    account: str
+    way: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Asker:
     """A job that needs logins: what another job brought after `since` is not meant for it."""
 
@@ -64,10 +73,9 @@ class Asker:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where else a login is to be used; what was not said stays."""
+    """Whom else a login is to be used for; never another address or port than it was given for."""
 
     account: str | None = None
-    port: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +114,13 @@ def expiry(retention: int | None, now: datetime, job_id: int | None = None) -> d
 def store_credentials(
     session: Session, vault: Vault, rows: Iterable[NewCredential], now: datetime
 ) -> int:
-    """Seal and keep these logins; older ones of the same hosts stay as they are."""
-    values = [_row(vault, new, now) for new in rows]
+    """Seal and keep these logins, each good at the address its host has now.
+
+    Older ones of the same hosts stay as they are.
+    """
+    new = list(rows)
+    addresses = _login_addresses(session, {each.host_id for each in new})
+    values = [_row(vault, each, now, addresses.get(each.host_id, "")) for each in new]
     insert_rows(session, Credential, values)
     return len(values)
 
@@ -127,7 +140,8 @@ def usable_logins(
     The newest login wins while it lasts, then Hostler's own key, then an older login: it may have
     been followed by another because it was wrong. One that the host refused comes last. Hosts in
     `needed` belong to a job that began before their login expired: for them it holds until that
-    job ends. For an `asker` what is not meant for it comes after everything else.
+    job ends. For an `asker` what is not meant for it comes after everything else. A login is good
+    only at the address and port it was given for; a host that is entered elsewhere has it no more.
     """
     logins: dict[int, LoginChoice] = {}
     wanted = set(host_ids)
@@ -180,7 +194,7 @@ def move_logins(
     *,
     standing: Mapping[int, StandingLogin] | None = None,
 ) -> int:
-    """Keep the login that would be used on each host once more, for that place, until the same end.
+    """Keep the login that would be used on each host for another account, until the same end.
 
     A host that has none, or is entered with Hostler's own key, has nothing to move.
     """
@@ -239,13 +253,22 @@ def forget_credentials(session: Session, host_ids: Iterable[int]) -> None:
         session.execute(delete(Credential).where(Credential.host_id.in_(hosts)))
 
 
-def _row(vault: Vault, new: NewCredential, now: datetime) -> dict[str, object]:
+def _login_addresses(session: Session, host_ids: Iterable[int]) -> dict[int, str]:
+    return {
+        row[0]: row[1]
+        for some in chunks(host_ids)
+        for row in session.execute(select(Host.id, LOGIN_ADDRESS).where(Host.id.in_(some)))
+    }
+
+
+def _row(vault: Vault, new: NewCredential, now: datetime, address: str) -> dict[str, object]:
     purpose = credential_purpose(new.host_id, new.kind, new.account, new.port)
     return {
         "host_id": new.host_id,
         "job_id": new.job_id,
         "kind": new.kind,
         "account": new.account,
+        "address": address,
         "port": new.port,
         "secret": vault.seal(_bytes(new), purpose),
         "retention": new.retention,
@@ -255,7 +278,7 @@ def _row(vault: Vault, new: NewCredential, now: datetime) -> dict[str, object]:
 
 
 def _is_there(login: LoginChoice, place: Place) -> bool:
-    return place.account in (None, login.account) and place.port in (None, login.port)
+    return place.account in (None, login.account)
 
 
 def _moved(
@@ -265,12 +288,12 @@ def _moved(
         host_id=row.host_id,
         kind="key" if login.private_key else "password",
         account=place.account or row.account,
-        port=place.port or row.port,
+        port=row.port,
         secret=login.private_key or login.password or "",
         retention=row.retention,
         job_id=row.job_id,
     )
-    return _row(vault, new, now) | {"expires_at": row.expires_at}
+    return _row(vault, new, now, row.address) | {"expires_at": row.expires_at}
 
 
 def _bytes(new: NewCredential) -> bytes:
@@ -292,12 +315,20 @@ def _newest(
     for hosts in chunks(host_ids, CHUNK):
         newest = (
             select(func.max(Credential.id))
+            .outerjoin(Host, Host.id == Credential.host_id)
             .where(Credential.host_id.in_(hosts), which)
+            # a host without a row is nowhere, and nobody enters it
+            .where(or_(Host.id.is_(None), _is_given_for_it()))
             .group_by(Credential.host_id)
         )
         rows = session.scalars(select(Credential).where(Credential.id.in_(newest)))
         found |= {row.host_id: row for row in rows}
     return found
+
+
+def _is_given_for_it() -> ColumnElement[bool]:
+    """Whether the login was given for where its host is entered now."""
+    return and_(Credential.address == LOGIN_ADDRESS, Credential.port == Host.port)
 
 
 def _choices(vault: Vault, rows: Mapping[int, Credential]) -> dict[int, LoginChoice]:

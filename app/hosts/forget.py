@@ -26,7 +26,7 @@ def forget_hosts(session: Session, host_ids: Sequence[int]) -> list[int]:
 def _forget(host: Host) -> None:
     host.is_forgotten = True
     host.agent_status, host.agent_version, host.agent_name = "REMOVED", None, None
-    host.standing_account = None
+    host.drop_standing_access()
 
 
 def _refuse_busy(session: Session, host_ids: Sequence[int]) -> None:

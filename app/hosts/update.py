@@ -25,6 +25,7 @@ from app.domain.errors import (
     InstallChannelNotFound,
     InvalidRequest,
 )
+from app.hosts.owners import ADDRESSES, refuse_foreign
 from app.models.base import chunks, now
 from app.models.fleet import AccessPoint, Host, InstallChannel
 
@@ -80,7 +81,8 @@ def update_host(
 ) -> Host:
     """Change a host's row, and keep a new login if one came along.
 
-    Without one the login it has is used at another port or account from then on.
+    Without one the login it has is used for another account from then on, but at no other address
+    or port than it was given for.
     """
     host = get_host(session, edit.host_id)
     _check(session, host, edit.changes)
@@ -90,11 +92,12 @@ def update_host(
     if not (host.inner_ip or host.inner_ipv6):
         raise InvalidRequest("A host keeps at least one inner address.", field="inner_ip")
     if edit.login:
-        store_credentials(session, vault, [_credential(host.id, edit.login)], now())
-    elif said := {"account", "port"} & edit.changes.keys():
-        place = Place(**{name: edit.changes[name] for name in said})
-        move_logins(session, vault, {host.id: place}, now(), standing=standing)
+        host.port = edit.login.port
     session.flush()
+    if edit.login:
+        store_credentials(session, vault, [_credential(host.id, edit.login)], now())
+    elif account := edit.changes.get("account"):
+        move_logins(session, vault, {host.id: Place(account=account)}, now(), standing=standing)
     return host
 
 
@@ -115,6 +118,7 @@ def _check(session: Session, host: Host, changes: Mapping[str, Any]) -> None:
     if point is not None and session.get(AccessPoint, point) is None:
         raise AccessPointNotFound(f"There is no access point {point}.", access_point_id=point)
     check_channels(session, {changes.get("install_channel_id"): host.label})
+    refuse_foreign(session, host, [changes.get(name) or "" for name in ADDRESSES])
     addresses = [changes[name] for name in ("inner_ip", "inner_ipv6") if changes.get(name)]
     taken = select(Host).where(
         Host.zone_id == host.zone_id,

@@ -15,6 +15,7 @@ from app.domain.errors import (
     NoProxy,
 )
 from app.domain.preconditions import HostFacts, first_refusal, has_login
+from app.domain.sentences import say
 from app.jobs.context import Context
 from app.jobs.entries import Entries, Pair
 from app.jobs.logins import standing_logins
@@ -98,19 +99,36 @@ def _facts(pair: Pair, usable: set[int]) -> HostFacts:
     spec, host = pair.spec, pair.host
     sent = pair.brings_login
     changed = host is not None and spec.auth_type and spec.auth_type.value != host.auth_type
-    stored = host is not None and host.id in usable and not changed
+    moves = host is not None and _enters_elsewhere(spec, host)
+    stored = host is not None and host.id in usable and not changed and not moves
     return HostFacts(
         label=spec.label if host is None else host.label,
         os_type=spec.os_type or (host.os_type if host else "LINUX"),
         agent_version=host.agent_version if host else None,
         has_login=sent or stored,
-        login_problem=_login_problem(spec, host, bool(changed)),
+        login_problem=_login_problem(spec, host, bool(changed), moves),
     )
 
 
-def _login_problem(spec: HostSpec, host: Host | None, changed: bool) -> str:
+def _enters_elsewhere(spec: HostSpec, host: Host) -> bool:
+    """Whether this row names another address or port than the stored login was given for."""
+    port = spec.port is not None and spec.port != host.port
+    return port or bool(spec.login_ip and spec.login_ip != host.login_address)
+
+
+def _login_problem(spec: HostSpec, host: Host | None, changed: bool, moves: bool) -> str:
     if changed and host:
-        return f"its auth_type changes from {host.auth_type}; send the new secret along"
+        return say(
+            "its auth_type changes from {auth_type}; send the new secret along",
+            auth_type=host.auth_type,
+        )
+    if moves and host:
+        return say(
+            "it is to be entered elsewhere than at {address} port {port}, and a login is used only"
+            " where it was given for; send it along",
+            address=host.login_address,
+            port=host.port,
+        )
     if host is None:
         return "it has no login yet; send account, port and password or key"
     return "its stored login has expired and no standing access is set up; send the login again"

@@ -94,7 +94,7 @@ def enlist_hosts(ctx: Context, session: Session, job_type: JobType, command: Sub
         check_free(session, entries.pairs)
     _record_businesses(session, _named(command.hosts) - businesses.keys())
     before = [dict(pair.host.values) if pair.host else {} for pair in entries.pairs]
-    hosts = _register(session, entries.pairs, zones)
+    hosts = _register(session, job_type, entries.pairs, zones)
     move_named_logins(ctx, session, entries.pairs)
     return Enlisted(
         hosts=tuple(map(partial(_hosted, job_type), entries.pairs, hosts, before)),
@@ -143,11 +143,11 @@ def check_package(
 
 
 def _register(
-    session: Session, pairs: Sequence[Pair], zones: Mapping[int, Zone]
+    session: Session, job_type: JobType, pairs: Sequence[Pair], zones: Mapping[int, Zone]
 ) -> list[Host | _NewHost]:
     for pair in pairs:
         if pair.host:
-            _bring_up_to_date(pair.host, pair.spec)
+            _bring_up_to_date(pair.host, pair.spec, registers=job_type.registers)
     fresh = [_new_row(pair.spec, zones[pair.spec.zone_id]) for pair in pairs if not pair.host]
     made = iter(_insert(session, fresh))
     return [pair.host or next(made) for pair in pairs]
@@ -205,17 +205,20 @@ def _new_row(spec: HostSpec, zone: Zone) -> dict[str, Any]:
     }
 
 
-def _bring_up_to_date(host: Host, spec: HostSpec) -> None:
-    """Take over what this request says about a host we know; silence changes nothing."""
+def _bring_up_to_date(host: Host, spec: HostSpec, *, registers: bool) -> None:
+    """Take over what this request says about a host we know; silence changes nothing.
+
+    Whose it is and which addresses name it is said only by a job type that registers hosts.
+    """
     said = {
-        "business_id": spec.business_id,
+        "business_id": spec.business_id if registers else None,
         "outer_ip": spec.outer_ip,
         "outer_ipv6": spec.outer_ipv6,
         "login_ip": spec.login_ip,
         "data_ip": spec.data_ip,
-        "inner_ip": spec.inner_ip,
-        "inner_ipv6": spec.inner_ipv6,
-        "os_type": spec.os_type,
+        "inner_ip": spec.inner_ip if registers else None,
+        "inner_ipv6": spec.inner_ipv6 if registers else None,
+        "os_type": spec.os_type if registers else None,
         "access_point_id": None if spec.access_point_id == -1 else spec.access_point_id,
         "install_channel_id": spec.install_channel_id,
         "addressing": spec.addressing,

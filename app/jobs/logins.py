@@ -18,16 +18,16 @@ def standing_logins(ctx: Context, hosts: Iterable[Host]) -> dict[int, StandingLo
     return {
         host.id: StandingLogin(zone_id=host.zone_id, account=host.standing_account)
         for host in hosts
-        if host.standing_account
+        if host.standing_account and host.has_standing_access
     }
 
 
 def move_named_logins(ctx: Context, session: Session, pairs: Sequence[Pair]) -> None:
-    """Another port or account without a secret means the login that is known, used there."""
+    """Another account without a secret means the login that is known, used for it."""
     moved = [
-        (pair.host, Place(account=pair.spec.account, port=pair.spec.port))
+        (pair.host, Place(account=pair.spec.account))
         for pair in pairs
-        if pair.host and not pair.brings_login and (pair.spec.account or pair.spec.port)
+        if pair.host and not pair.brings_login and pair.spec.account
     ]
     places = {host.id: place for host, place in moved}
     standing = standing_logins(ctx, (host for host, _ in moved))

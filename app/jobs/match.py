@@ -8,6 +8,8 @@ from sqlalchemy.orm import Session
 
 from app.domain.catalogue import JobType
 from app.domain.commands import HostSpec
+from app.domain.sentences import say
+from app.hosts.owners import ADDRESSES, Claimed, foreign, split
 from app.jobs.entries import Entries, Pair
 from app.models.base import chunks
 from app.models.fleet import Host
@@ -38,10 +40,13 @@ def match_hosts(
 ) -> None:
     """Make the list; a row that names nobody, several hosts or somebody else's is left out."""
     known = _find(session, specs)
+    meant = [known.meant_by(spec) for spec in specs]
+    claims = [_claims(spec, hosts) for spec, hosts in zip(specs, meant, strict=True)]
+    others = foreign(session, {claim for some in claims for claim in some})
     pairs = []
-    for spec in specs:
-        hosts = known.meant_by(spec)
-        if named := _others_name(spec, hosts):
+    for spec, hosts, claimed in zip(specs, meant, claims, strict=True):
+        taken = next((claim.address for claim in claimed if claim in others), None)
+        if named := _others_name(spec, hosts) or taken:
             # those who may not see that business are told only what the request itself says
             entries.refuse(Pair(spec, None), f"{named} belongs to another business")
             continue
@@ -51,6 +56,18 @@ def match_hosts(
             continue
         pairs.append(pair)
     entries.keep(pairs)
+
+
+def _claims(spec: HostSpec, hosts: list[Host]) -> list[Claimed]:
+    """Every address this row wants its host to be entered at."""
+    known = hosts[0] if len(hosts) == 1 and not hosts[0].is_forgotten else None
+    business_id = spec.business_id if known is None else known.business_id
+    zone_id = spec.zone_id if known is None else known.zone_id
+    return [
+        Claimed(zone_id, -1 if business_id is None else business_id, address)
+        for name in ADDRESSES
+        for address in split(getattr(spec, name))
+    ]
 
 
 def _find(session: Session, specs: Sequence[HostSpec]) -> _Known:
@@ -87,6 +104,10 @@ def _mismatch(job_type: JobType, spec: HostSpec, hosts: list[Host]) -> str | Non
     gone = host is None or host.is_forgotten
     if spec.host_id is not None and (host is None or host.id != spec.host_id):
         return f"there is no host {spec.host_id}"
+    if host and not gone and (other := _other_address(job_type, spec, host)):
+        return say(
+            "host {host} is {label}, not {other}", host=host.id, label=host.label, other=other
+        )
     if gone and not job_type.registers:
         return (
             f"{spec.label} is not a known host in zone {spec.zone_id}; install or import it first"
@@ -95,4 +116,18 @@ def _mismatch(job_type: JobType, spec: HostSpec, hosts: list[Host]) -> str | Non
         return None
     if host.node_kind != job_type.node.value:
         return f"{host.label} is a {host.node_kind}; {job_type.name} is for a {job_type.node.value}"
+    return None
+
+
+def _other_address(job_type: JobType, spec: HostSpec, host: Host) -> str | None:
+    """An address this row names that is not the host's; only an install found by address moves it.
+
+    Anything else would change where a host is by a job that may fail (contracts/nodeman.md §2.1).
+    """
+    if job_type.registers and spec.host_id is None:
+        return None
+    for name in ("inner_ip", "inner_ipv6"):
+        said, is_at = getattr(spec, name), getattr(host, name)
+        if said and is_at and said != is_at:
+            return str(said)
     return None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from app.access.credentials import StandingGrant
 from app.domain.catalogue import Effect
 from app.models.base import now
 from app.models.fleet import Host
@@ -11,15 +12,28 @@ CPU_LENGTH = 16  # characters of the host's column
 Found = Mapping[str, Any]  # the `after` of the package role
 
 
-def apply_effect(host: Host, effect: Effect, after: Found, standing_account: str | None) -> None:
-    """Bring the host's row to what was proved on it; `standing_account` now holds our key."""
+def apply_effect(
+    host: Host, effect: Effect, after: Found, *, keeps_standing_access: bool = False
+) -> None:
+    """Bring the host's row to what was proved on it."""
     host.cpu_arch = (after.get("cpu_arch") or host.cpu_arch)[:CPU_LENGTH]
     host.os_version = after.get("os_version") or host.os_version
     host.hostname = after.get("hostname") or host.hostname
-    if standing_account:
-        host.standing_account = standing_account
     EFFECTS[effect](host, after)
+    if effect in TAKES_KEY and not keeps_standing_access:
+        host.drop_standing_access()
     host.agent_seen_at = now()
+
+
+def note_standing_access(host: Host, grant: StandingGrant, part_id: int) -> None:
+    """Remember that our key is there: for whom, proved on which way, brought by which part."""
+    is_known = (host.standing_account, host.standing_way) == (grant.account, grant.way)
+    host.standing_account, host.standing_way = grant.account, grant.way
+    if not is_known:
+        host.standing_part_id, host.standing_since = part_id, now()
+
+
+TAKES_KEY = frozenset({Effect.REMOVED, Effect.FORGOTTEN})
 
 
 def _installed(host: Host, after: Found) -> None:
@@ -32,7 +46,6 @@ def _installed(host: Host, after: Found) -> None:
 
 def _removed(host: Host, after: Found) -> None:
     host.agent_status, host.agent_version, host.agent_name = "NOT_INSTALLED", None, None
-    host.standing_account = None
 
 
 def _forgotten(host: Host, after: Found) -> None:

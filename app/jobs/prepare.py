@@ -12,7 +12,7 @@ import psutil
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.access.credentials import Asker, LoginChoice, usable_logins
+from app.access.credentials import Asker, LoginChoice, StandingGrant, usable_logins
 from app.access.standing import standing_public_key
 from app.automation.inventory import Login, Machine
 from app.automation.runner import Play
@@ -40,7 +40,7 @@ class Prepared:
 
     play: Play | None  # None: no host of the run can be reached
     secrets: tuple[str, ...]
-    standing: Mapping[int, str]  # host id → account that will hold our key
+    standing: Mapping[int, StandingGrant]  # by host id: where our key will be
     without_login: Mapping[int, str]  # host id → why it cannot take part
     credentials: Mapping[int, int]  # host id → the stored login it is entered with
 
@@ -66,7 +66,7 @@ def prepare_run(ctx: Context, claim: Claim) -> Prepared:
         for entry in entries:
             login = logins.get(entry.host.id) if entry.host.id in claim.parts else None
             if login and values.standing_key(entry.host) and not login.is_standing:
-                standing[entry.host.id] = login.account
+                standing[entry.host.id] = StandingGrant(account=login.account, way=entry.host.way)
             machines.append(_machine(ctx, entry, login, values))
         limit = frozenset(m.host_id for m in machines if m.login)
         return Prepared(
@@ -206,7 +206,7 @@ class _Values:
         point = self.points[entry.host.access_point_id]
         values: dict[str, Any] = {
             "hostler_setup_path": point.setup_path or self.ctx.settings.setup_path,
-            "hostler_account": login.account,
+            "hostler_account": self._key_account(entry.host, login),
         }
         if self.is_forward:
             return values | self._there(entry, point)
@@ -231,9 +231,14 @@ class _Values:
             "hostler_config": self._config(entry, back.values),
             "hostler_packages": self._offers(entry.host, point, former),
         }
-        if back.effect is Effect.REMOVED:
+        if back.effect is Effect.REMOVED and not back.keeps_standing_access:
             values["hostler_standing_key"] = self._zone_key(entry.host.zone_id)
         return values
+
+    def _key_account(self, host: Host, login: LoginChoice) -> str:
+        """Whose authorized keys are meant; what takes our key away looks where it was put."""
+        takes_away = not self.is_forward or self.claim.job_type.effect is Effect.REMOVED
+        return (host.standing_account if takes_away else None) or login.account
 
     def standing_key(self, host: Host) -> str | None:
         """The key to authorise, or on uninstall to take away."""

@@ -31,7 +31,7 @@ def record_parts(session: Session, job_type: JobType, task: Task) -> None:
             reason = f"job {holder} is changing it; wait for it or revoke it, then retry"
             part.move_to(Status.FAILED, reason, cause=Cause.TASK_FAILED)
         else:
-            apply_effect(host, job_type.effect, {}, None)
+            apply_effect(host, job_type.effect, {})
             part.move_to(Status.SUCCESS, "recorded")
         session.merge(_step(job_type, part))
         entries.append(Entry(kind="part", data=part.change, host_id=part.host_id))

@@ -154,7 +154,7 @@ def _take(session: Session, part: Part, step: StepRow, entry: Mapping[str, Any])
         part.after = dict(entry.get("after") or {}) or None
         part.move_to(Status.SUCCESS, "reported by the host")
         host = session.get_one(Host, part.host_id)
-        apply_effect(host, CATALOGUE[part.job_type].effect, part.after or {}, None)
+        apply_effect(host, CATALOGUE[part.job_type].effect, part.after or {})
         _end(session, part, step)
 
 

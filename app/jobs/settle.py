@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from app.access.credentials import wipe_after_job
+from app.access.credentials import StandingGrant, wipe_after_job
 from app.automation.events import Verdict
 from app.domain.catalogue import CATALOGUE
 from app.domain.states import Cause, Direction, JobStatus, RunStatus, Status
@@ -15,7 +15,7 @@ from app.jobs.claim import HELD, Claim
 from app.jobs.context import Context
 from app.jobs.dispatch import wake_waiting
 from app.jobs.fold import refresh_tasks
-from app.jobs.outcome import apply_effect
+from app.jobs.outcome import apply_effect, note_standing_access
 from app.jobs.undo import undo_of
 from app.models.base import again_on_deadlock, among, chunks, now, reading, transaction
 from app.models.counter import take_turn
@@ -53,11 +53,11 @@ def settle_run(
     claim: Claim,
     verdict: Verdict,
     stopped: Stopped = Stopped(),
-    standing: Mapping[int, str] | None = None,
+    standing: Mapping[int, StandingGrant] | None = None,
 ) -> bool:
     """End our run by its verdict; False when it was no longer ours and nothing was written.
 
-    `standing`: host id → account whose authorized_keys now holds Hostler's key.
+    `standing`: by host id, whose authorized_keys now holds Hostler's key, where the part succeeded.
     """
     with transaction(ctx.engine) as session:
         take_turn(session)
@@ -158,7 +158,7 @@ def _apply_effects(
     session: Session,
     parts: Collection[Part],
     direction: Direction,
-    standing: Mapping[int, str],
+    standing: Mapping[int, StandingGrant],
 ) -> None:
     ids = [part.host_id for part in parts]
     hosts = {host.id: host for host in session.scalars(select(Host).where(Host.id.in_(ids)))}
@@ -167,11 +167,14 @@ def _apply_effects(
         host = hosts.get(part.host_id)
         if host is None or part.status is not proven or part.undo is not None:
             continue
-        effect = CATALOGUE[part.job_type].effect
+        effect, keeps = CATALOGUE[part.job_type].effect, False
         if direction is Direction.BACK:
             back = undo_of(part, session.get_one(Target, part.target_id))
             effect, host.values = back.effect, dict(back.values)
-        apply_effect(host, effect, part.after or {}, standing.get(host.id))
+            keeps = back.keeps_standing_access
+        apply_effect(host, effect, part.after or {}, keeps_standing_access=keeps)
+        if (grant := standing.get(host.id)) and (part.after or {}).get("standing_key", True):
+            note_standing_access(host, grant, part.id)
 
 
 def close_steps(session: Session, parts: Collection[Part]) -> None:

@@ -31,6 +31,7 @@ class TakingBack:
     values: Mapping[str, Any]  # the host's settings before this task
     version: str | None = None
     sha256: str | None = None
+    keeps_standing_access: bool = False  # our key was there before this part
 
     @property
     def needs_package(self) -> bool:
@@ -53,7 +54,12 @@ def undo_of(part: Part, target: Target) -> TakingBack:
         return TakingBack(action="reload", effect=Effect.RUNNING, values=values)
     release = state_before(part, target).get("release")
     if not release:
-        return TakingBack(action="uninstall", effect=Effect.REMOVED, values=values)
+        return TakingBack(
+            action="uninstall",
+            effect=Effect.REMOVED,
+            values=values,
+            keeps_standing_access=bool((part.before or {}).get("standing_key")),
+        )
     return TakingBack(
         action="install",
         effect=Effect.INSTALLED,

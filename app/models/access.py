@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, now
@@ -22,6 +22,8 @@ class Credential(Base):
     job_id: Mapped[int | None] = mapped_column(index=True)  # the job that brought it
     kind: Mapped[str] = mapped_column(String(16))
     account: Mapped[str] = mapped_column(String(255))
+    # where it was given for
+    address: Mapped[str] = mapped_column(String(39), default="", server_default=text("''"))
     port: Mapped[int]
     secret: Mapped[bytes | None] = mapped_column(LargeBinary)  # NULL once wiped
     retention: Mapped[int | None]  # days, as the caller said it

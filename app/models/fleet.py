@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, now
@@ -102,6 +102,9 @@ class Host(Base):
     account: Mapped[str] = mapped_column(default="root")
     auth_type: Mapped[str] = mapped_column(String(16), default="PASSWORD")
     standing_account: Mapped[str | None]  # whose authorized_keys holds our key
+    standing_way: Mapped[str | None]  # the way our key was proved on; it opens no other
+    standing_part_id: Mapped[int | None]  # who brought it
+    standing_since: Mapped[datetime | None]
     values: Mapped[dict[str, Any]] = mapped_column(default=dict)  # bt_speed_limit and such
     agent_status: Mapped[str] = mapped_column(String(16), default="NOT_INSTALLED")
     agent_version: Mapped[str | None]
@@ -119,6 +122,28 @@ class Host(Base):
     def login_address(self) -> str:
         """Where we log in: the login address, else the inner one."""
         return self.login_ip or self.inner_ip or self.inner_ipv6 or ""
+
+    @property
+    def way(self) -> str:
+        """Where and how we enter: zone, install channel, access point, address, port."""
+        channel = self.install_channel_id or "-"
+        place = f"{self.login_address} {self.port}"
+        return f"{self.zone_id} {channel} {self.access_point_id} {place}"
+
+    @property
+    def has_standing_access(self) -> bool:
+        """Whether our key may be used: it was proved on this very way (design.md §9)."""
+        return self.standing_account is not None and self.standing_way == self.way
+
+    def drop_standing_access(self) -> None:
+        """Our key is on the host no more."""
+        self.standing_account = self.standing_way = None
+        self.standing_part_id = self.standing_since = None
+
+
+LOGIN_ADDRESS = func.coalesce(
+    func.nullif(Host.login_ip, ""), Host.inner_ip, Host.inner_ipv6, ""
+)  # Host.login_address, for the database
 
 
 class HostLock(Base):

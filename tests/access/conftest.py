@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.access.vault import Vault
-from app.models import access
+from app.models import access, fleet
 from app.models.base import Base, open_database, transaction
 
 TABLES = [
@@ -22,6 +22,10 @@ TABLES = [
         access.AccessKey,
         access.WebSession,
         access.Audit,
+        fleet.Business,
+        fleet.AccessPoint,
+        fleet.Zone,
+        fleet.Host,
     )
 ]
 

@@ -231,19 +231,19 @@ def test_a_login_the_host_refused_is_the_last_that_is_tried(
     assert found[3].is_standing
 
 
-def test_a_moved_login_keeps_its_secret_and_its_end(
+def test_a_login_for_another_account_keeps_its_secret_its_place_and_its_end(
     session: Session, vault: Vault, store: Store
 ) -> None:
     store(login(1, retention=7), login(2, "KEY", kind="key", retention=0, job_id=5), login(3))
-    places = {1: Place(port=2222), 2: Place(account="ops"), 3: Place(account="root", port=22)}
+    places = {1: Place(account="admin"), 2: Place(account="ops"), 3: Place(account="root")}
 
     assert move_logins(session, vault, places, NOW + DAY - LATER) == 2
 
     found = usable_logins(session, vault, [1, 2, 3], NOW + DAY - LATER)
-    assert (found[1].account, found[1].port, found[1].password) == ("root", 2222, "swordfish")
+    assert (found[1].account, found[1].port, found[1].password) == ("admin", 22, "swordfish")
     assert (found[2].account, found[2].port, found[2].private_key) == ("ops", 22, "KEY")
     assert wipe_after_job(session, [1, 2, 3], NOW + DAY) == 2  # as it was sent, and as it moved
-    assert usable_logins(session, vault, [1], NOW + 7 * DAY - LATER)[1].port == 2222
+    assert usable_logins(session, vault, [1], NOW + 7 * DAY - LATER)[1].account == "admin"
     assert not usable_logins(session, vault, [1, 2], NOW + 7 * DAY)
 
 
@@ -254,13 +254,13 @@ def test_where_our_own_key_is_used_no_older_login_moves_before_it(
     store(login(1, "wrong", retention=30), login(2, "old", retention=30))
     store(login(1, "right"), login(2, "new"), at=NOW + LATER)
     standing = {1: StandingLogin(zone_id=0, account="root")}
-    places = {host_id: Place(port=2222) for host_id in (1, 2, 3)}
+    places = {host_id: Place(account="admin") for host_id in (1, 2, 3)}
 
     assert move_logins(session, vault, places, NOW + 2 * DAY, standing=standing) == 1
 
     found = usable_logins(session, vault, [1, 2], NOW + 2 * DAY, standing=standing)
     assert found[1].is_standing
-    assert (found[2].password, found[2].port) == ("old", 2222)
+    assert (found[2].password, found[2].account) == ("old", "admin")
 
 
 def test_zones_have_keys_of_their_own_and_keep_them(session: Session, vault: Vault) -> None:

@@ -148,29 +148,29 @@ def _used(ctx: Context) -> LoginChoice:
         return usable_logins(session, ctx.vault, [1], now())[1]
 
 
-# --- Another port or account, and no secret
+# --- Another account, and no secret
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        ("/api/host/update_single/", {"bk_host_id": 1, "port": 2222, "account": "ops"}),
+        ("/api/host/update_single/", {"bk_host_id": 1, "account": "ops"}),
         (
             "/api/job/install/",
-            a_call(a_row(0, port=2222, account="ops", password=""), job_type="REINSTALL_AGENT"),
+            a_call(a_row(0, account="ops", password=""), job_type="REINSTALL_AGENT"),
         ),
     ],
 )
-def test_the_secret_that_is_known_goes_on_at_another_port_or_account(
+def test_the_secret_that_is_known_goes_on_for_another_account(
     ctx: Context, call: Call, change: tuple[str, dict[str, Any]]
 ) -> None:
     installed(ctx, call, retention=7)
 
     assert call(*change)["result"]
 
-    assert _login(call) == {"auth_type": "PASSWORD", "account": "ops", "port": 2222}
+    assert _login(call) == {"auth_type": "PASSWORD", "account": "ops", "port": 22}
     used = _used(ctx)
-    assert (used.account, used.port, used.password) == ("ops", 2222, "correct horse")
+    assert (used.account, used.port, used.password) == ("ops", 22, "correct horse")
 
 
 def test_a_row_that_says_what_is_known_stores_nothing(ctx: Context, call: Call) -> None:

@@ -2,35 +2,15 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, MetaData, inspect
+from sqlalchemy import Engine, inspect
 
 from app.migrations import all_tables, config_for, upgrade
 from app.models.base import open_database
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    """An empty database of either kind."""
-    sqlite = f"sqlite:///{tmp_path / 'hostler.sqlite3'}"
-    url = sqlite if request.param == "sqlite" else request.getfixturevalue("postgres")
-    engine = open_database(url)
-    with engine.begin() as connection:
-        empty(connection)
-    yield engine
-    engine.dispose()
-
-
-def empty(connection: Connection) -> None:
-    found = MetaData()
-    found.reflect(connection)
-    found.drop_all(connection)
 
 
 def test_a_migrated_database_is_what_the_models_say(engine: Engine) -> None:

@@ -5,6 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.api.conftest import call, client, prepared  # noqa: F401 - fixtures
+from tests.jobs.conftest import (  # noqa: F401 - fixtures
+    ctx,
+    install,
+    postgres_ctx,
+    prepare,
+    redis_socket,
+)
 from tests.lab.fallback import FallbackHost, FallbackLab, can_run_fallback
 from tests.lab.installation import Installation
 from tests.security.hostile import PYTHON

@@ -219,6 +219,8 @@ def read_ipv6(text: str) -> str:
     address = IPv6Address(text.strip())
     if address.scope_id is not None:
         raise AddressValueError("an address of one link only")
+    if address.ipv4_mapped is not None:
+        raise AddressValueError("an IPv4 address, written as IPv6")  # it would be a second name
     return _of_one_host(address).exploded
 
 
@@ -229,8 +231,11 @@ def _of_one_host(address: Either) -> Either:
 
 
 def read_either(text: str) -> str:
-    """An address of either family, or ValueError."""
-    return read_ipv6(text) if ":" in text else read_ipv4(text)
+    """An address of either family, or ValueError; an IPv4 one written as IPv6 is the IPv4 one."""
+    if ":" not in text:
+        return read_ipv4(text)
+    mapped = IPv6Address(text.strip()).ipv4_mapped
+    return read_ipv6(text) if mapped is None else read_ipv4(str(mapped))
 
 
 def read_ipv4_list(text: str) -> str:

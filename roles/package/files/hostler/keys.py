@@ -22,6 +22,13 @@ def authorise(key, account, root):
     return True
 
 
+def is_authorised(key, account, root):
+    """Whether this key may log in to the account, as far as its own file says."""
+    body = _parse(key)[1]
+    with _acting_as(account) as person:
+        return any(_holds(line, body) for line in _lines(_file_of(person, root)))
+
+
 def withdraw(key, account, root):
     """Do not let this key log in any more; true when it could."""
     body = _parse(key)[1]

@@ -189,7 +189,18 @@ class Work:
             "release": release,
             "running": state.pid is not None,
             "config_sha256": _digest_of(self.place.etc),
+            "standing_key": self._has_standing_key(),
         }
+
+    def _has_standing_key(self):
+        """Whether Hostler's key may log in; None when this run has nothing to do with it."""
+        key = self.arguments.get("standing_key")
+        if not key:
+            return None
+        try:
+            return keys.is_authorised(key, self._account(), self.place.root)
+        except (Failure, OSError):
+            return False
 
     # --- The way back ------------------------------------------------------------------------
 
@@ -213,6 +224,10 @@ class Work:
         if touched and self.action != "uninstall":
             self.manager.stop(hurry or self._patience())
         troubles = self.changes.take_back()
+        try:
+            self._take_back_key()
+        except (Failure, OSError) as error:
+            troubles.append(explain(error).reason)
         if self.is_defined:
             self.manager.define() if os.path.exists(self.manager.path) else self._undefine()
         if touched and self.was.pid:
@@ -321,11 +336,31 @@ class Work:
         if self.dry:
             self.result["standing_key"] = None
             return
-        if keys.authorise(key, self._account(), self.place.root):
+        try:
+            is_new = keys.authorise(key, self._account(), self.place.root)
+        except (Failure, OSError) as error:
+            # an account without a home of its own is a way in all the same
+            self.say(
+                "Hostler's standing key could not be set up, so later jobs need a login: "
+                + explain(error).reason
+            )
+            self.result["standing_key"] = None
+            return
+        if is_new:
             self.did(f"Hostler's standing key may log in as {self._account() or 'you'} now.")
-            self.result["standing_key"] = "authorised"
-        else:
+        self.result["standing_key"] = "authorised" if is_new else "present"
+
+    def _take_back_key(self):
+        """Our key is there after a failure exactly if it was before."""
+        key, did = self.arguments.get("standing_key"), self.result.get("standing_key")
+        if did == "authorised":
+            keys.withdraw(key, self._account(), self.place.root)
+            self.result["standing_key"] = "taken back"
+            self.say("Hostler's standing key may not log in any more.")
+        elif did == "removed":
+            keys.authorise(key, self._account(), self.place.root)
             self.result["standing_key"] = "present"
+            self.say("Hostler's standing key may log in again.")
 
     def _account(self):
         return self.arguments.get("account") or os.environ.get("SUDO_USER")
