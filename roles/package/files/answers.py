@@ -81,7 +81,7 @@ ANSWER: dict[str, Any] = {
 PHASE = {"key": str, "status": str, "changed": bool, "log": str, "seconds": (int, float)}
 FOUND: dict[str, Any] = {
     "release": OBJECT, "running": bool, "config_sha256": TEXT, "pid": (int, type(None)),
-    "cpu_arch": str, "os_version": str, "hostname": str, "standing_key": (bool, type(None)), "standing_key": (bool, type(None)),
+    "cpu_arch": str, "os_version": str, "hostname": str, "standing_key": (bool, type(None)),
 }  # fmt: skip
 RELEASE = {"version": str, "sha256": str, "path": str}
 LONGEST = 10**6  # seconds of a phase
