@@ -4,7 +4,11 @@ import ctypes
 import gc
 import os
 import signal
+import sys
+import time
+import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from redis import RedisError
@@ -15,9 +19,10 @@ from rq.job import Job
 
 from app.automation.processes import find_processes, kill_strays
 from app.automation.runner import clean_folders
+from app.automation.said import kept
 from app.domain.states import RunStatus
-from app.horse import WaitingHorse, fork_waiting
-from app.jobs.claim import worker_name
+from app.horse import Guard, WaitingHorse, fork_waiting
+from app.jobs.claim import HELD, worker_name
 from app.jobs.context import Context
 from app.jobs.execute import execute_run
 from app.jobs.rehearse import rehearse
@@ -29,6 +34,11 @@ from app.models.work import Run
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 GRACE = 3.0  # seconds between asking a process to end and ending it
+
+LEASES = 2  # as many times a lease takes a horse that lost its run, at most, to stop by itself
+UNCLAIMED = 60.0  # seconds in which a horse claims its run, which takes a moment
+MOST_WORDS = 2000  # characters of an error in a line of our log
+LONGEST_CHAIN, DEEPEST_FRAMES = 5, 8
 
 _context: Context | None = None
 _owner = ""
@@ -80,7 +90,7 @@ class HostlerWorker(Worker):
             super().execute_job(job, queue)
         except RedisError as error:
             log.warning("Redis went away during a run", run_id=run_id, error=str(error))
-            self._await_horse()
+            self._await_horse(job)
         finally:
             _bury_surely(run_id)
         self._have_next()
@@ -94,6 +104,30 @@ class HostlerWorker(Worker):
             horse = self._fork_horse()
             horse.order(key)
         self._horse_pid = horse.pid
+
+    def monitor_work_horse(self, job: Job, queue: Queue) -> None:
+        with self._guard(job):
+            super().monitor_work_horse(job, queue)
+
+    def _guard(self, job: Job) -> Guard:
+        assert _context is not None
+        run_id, since = int(job.kwargs.get("run_id", 0)), time.monotonic()
+        grace = LEASES * _context.settings.lease_seconds
+        return Guard(self.horse_pid, lambda: _is_lost(run_id, since), job.id, grace)
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """Say in our log what went wrong; RQ's way would print what hosts said as it is."""
+        error = exc_info[1]
+        words = {"error": kept(repr(error), MOST_WORDS), "where": outline(error)}
+        log.error("A run ended by a fault of ours", action="fault", job=job.id, **words)
+
+    def handle_job_failure(
+        self, job: Job, queue: Queue, started_job_registry: Any = None, exc_string: str = ""
+    ) -> None:
+        """Keep in Redis where it went wrong; what was said there may be a host's words."""
+        error = sys.exc_info()[1]
+        text = outline(error) if error else exc_string
+        super().handle_job_failure(job, queue, started_job_registry, text)
 
     def _have_next(self) -> None:
         """A horse that waits; where there can be none now, the next job's is forked for it."""
@@ -123,11 +157,35 @@ class HostlerWorker(Worker):
         job = Job.fetch(self.execution.job_id, self.connection, self.serializer)
         self.main_work_horse(job, self.queues[0])
 
-    def _await_horse(self) -> None:
+    def _await_horse(self, job: Job) -> None:
         """The run needs no Redis: let it end."""
         if self.horse_pid:
-            self.wait_for_horse()
+            with self._guard(job):
+                self.wait_for_horse()
             self._horse_pid = 0
+
+
+def _is_lost(run_id: int, since: float) -> bool:
+    """Whether a horse of ours that began then has no business with this run any more."""
+    assert _context is not None
+    with reading(_context.engine) as session:
+        run = session.get(Run, run_id)
+        if run is None:
+            return True
+        if run.status is RunStatus.READY:
+            return time.monotonic() - since > UNCLAIMED
+        return run.owner != _owner or run.status not in HELD
+
+
+def outline(error: BaseException | None) -> str:
+    """What kinds of errors led here and where each arose, without a word of what they say."""
+    lines: list[str] = []
+    while error and len(lines) < LONGEST_CHAIN:
+        frames = traceback.extract_tb(error.__traceback__)
+        places = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+        lines.append(f"{type(error).__name__}: {' > '.join(places[-DEEPEST_FRAMES:])}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\nafter ".join(lines)
 
 
 def _bury_surely(run_id: int) -> None:

@@ -8,6 +8,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Blueprint, Response, current_app, jsonify, send_from_directory
 
 import app
+from app.api.browser_policy import restrict
 from app.api.nodeman.description import describe_jobs
 from app.api.nodeman.endpoint import Endpoint
 from app.api.ocp.description import describe_tasks
@@ -30,6 +31,7 @@ def create_blueprint(endpoints: Iterable[Endpoint]) -> Blueprint:
     blueprint.add_url_rule("/openapi.json", "openapi", openapi)
     blueprint.add_url_rule("/docs", "docs", lambda: _asset("index.html"))
     blueprint.add_url_rule("/docs/<path:name>", "asset", _asset)
+    blueprint.after_request(restrict)
     return blueprint
 
 

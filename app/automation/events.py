@@ -13,6 +13,7 @@ from app.domain.states import Cause
 ResultStatus = Literal["ok", "failed", "unreachable", "skipped"]
 Outcome = Literal["successful", "failed", "stopped", "timeout", "error"]
 MOST_REASON = 4000  # characters; the log has more
+MOST_MATCHED = 16_000  # characters of one text in which a cause is looked for
 NOT_OURS = -1  # a host the inventory did not name, such as localhost
 
 
@@ -117,7 +118,7 @@ def _result(kind: str, data: Mapping[str, Any], at: datetime) -> HostResult:
             result |= checked(result)
         except NotAnAnswer as why:
             return _unreadable(data, str(why), at)
-    cause, reason = classify(_with_status(status, result)) if bad else (None, "")
+    cause, reason = classify(_to_match(result, status)) if bad else (None, "")
     reason = shorten(reason, MOST_REASON)
     return HostResult(
         host_id=_host_id(data.get("host")),
@@ -131,8 +132,17 @@ def _result(kind: str, data: Mapping[str, Any], at: datetime) -> HostResult:
     )
 
 
-def _with_status(status: ResultStatus, result: Mapping[str, Any]) -> dict[str, Any]:
-    return {**result, "unreachable": status == "unreachable"}
+def _to_match(result: Mapping[str, Any], status: ResultStatus) -> dict[str, Any]:
+    """What tells the cause: cut before anything is looked for in it."""
+    return {**_cut(result), "unreachable": status == "unreachable"}
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str):
+        return shorten(value, MOST_MATCHED)
+    if isinstance(value, Mapping):
+        return {name: _cut(member) for name, member in value.items()}
+    return [_cut(member) for member in value] if isinstance(value, list) else value
 
 
 def _unreadable(data: Mapping[str, Any], why: str, at: datetime) -> HostResult:

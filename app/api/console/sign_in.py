@@ -16,6 +16,7 @@ from app.access.web_sessions import (
     open_session,
     session_caller,
 )
+from app.api.browser_policy import restrict
 from app.api.callers import COOKIE
 from app.api.console.words import speak
 from app.api.dialect import context, language, refuse_unstorable
@@ -61,12 +62,7 @@ def install(console: Blueprint, ctx: Context) -> None:
 
     @console.after_request
     def protect(response: Response) -> Response:
-        response.headers["Content-Security-Policy"] = (
-            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-            "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-        )
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "same-origin"
+        restrict(response)
         if request.endpoint != "console.static":
             response.headers["Cache-Control"] = "no-store"
         return response
