@@ -1,16 +1,43 @@
 """Change files so that every change can be taken back, and nothing is ever half written."""
 
+import errno
 import os
+import re
 import shutil
+import stat
 
 
 def read(path):
-    """The file's bytes, or None when there is no such file."""
+    """The file's bytes, or None when there is no such file; a pipe or device is never read."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no ordinary file", path)
+        return file.read()
+
+
+class Was:
+    """What stood at a path: nothing, a link, or a file with its content, mode and owner."""
+
+    def __init__(self, path):
+        self.path = path
+        self.link = os.readlink(path) if os.path.islink(path) else None
+        self.content = None if self.link is not None else read(path)
+        self.stat = None if self.content is None else os.stat(path)
+
+    def put_back(self):
+        if self.link is not None:
+            point(self.path, self.link)
+        elif self.content is None:
+            remove(self.path)
+        else:
+            theirs = (self.stat.st_uid, self.stat.st_gid)
+            ours = (os.geteuid(), os.getegid())
+            mode = stat.S_IMODE(self.stat.st_mode)
+            replace(self.path, self.content, mode, theirs if theirs != ours else None)
 
 
 def remove(path):
@@ -71,7 +98,7 @@ class Changes:
 
     def is_different(self, path, content, mode, owner=None):
         """Whether the file is not yet as it is wanted."""
-        if read(path) != content:
+        if os.path.islink(path) or read(path) != content:
             return True
         now = os.stat(path)
         is_theirs = owner is None or owner == (now.st_uid, now.st_gid)
@@ -81,22 +108,13 @@ class Changes:
         """Write the file unless it is so already; true when it was not."""
         if not self.is_different(path, content, mode, owner):
             return False
-        old = read(path)
-        self._show(path, old, content)
+        was = Was(path)
+        self._show(path, was.content, content)
         if not self.dry:
             self.folder(os.path.dirname(path))
-            was = os.stat(path) if old is not None else None
-            self._undo.append(lambda: self._put_back(path, old, was))
+            self._undo.append(was.put_back)
             replace(path, content, mode, owner)
         return True
-
-    def _put_back(self, path, old, was):
-        if old is None:
-            remove(path)
-        else:
-            theirs = (was.st_uid, was.st_gid)
-            ours = (os.geteuid(), os.getegid())
-            replace(path, old, was.st_mode & 0o777, theirs if theirs != ours else None)
 
     def link(self, path, target):
         """Make the symbolic link lead there; true when it did not."""
@@ -120,21 +138,19 @@ class Changes:
         """Take it out of the way; it goes for good when the changes are kept."""
         if self.dry or not os.path.lexists(path):
             return
-        aside = aside_of(path)
-        remove(aside)
+        aside = _free_aside(path)
         os.rename(path, aside)
         self._undo.append(lambda: os.rename(aside, path))
         self._leftovers.append(aside)
 
     def unlink(self, path):
         """Remove the file; true when there was one."""
-        old = read(path)
-        if old is None:
+        was = Was(path)
+        if was.link is None and was.content is None:
             return False
-        self._show(path, old, b"")
+        self._show(path, was.content, b"")
         if not self.dry:
-            was = os.stat(path)
-            self._undo.append(lambda: self._put_back(path, old, was))
+            self._undo.append(was.put_back)
             os.unlink(path)
         return True
 
@@ -147,10 +163,15 @@ class Changes:
         os.mkdir(path, 0o700)
 
     def keep(self):
-        """The changes stay; what they replaced goes."""
+        """The changes stay; what they replaced goes. What could not go is returned in words."""
         self._undo = []
+        troubles = []
         while self._leftovers:
-            remove(self._leftovers.pop())
+            try:
+                remove(self._leftovers.pop())
+            except OSError as error:
+                troubles.append(str(error))
+        return troubles
 
     def take_back(self):
         """Undo in reverse order; what could not be undone is said, not hidden."""
@@ -175,3 +196,27 @@ class Changes:
 
 def aside_of(path):
     return os.path.join(os.path.dirname(path), ".aside-" + os.path.basename(path))
+
+
+def _free_aside(path):
+    """Where to set it aside: an earlier leftover that cannot be removed is no reason to fail."""
+    aside, number = aside_of(path), 1
+    while True:
+        try:
+            remove(aside)
+            return aside
+        except OSError:
+            number += 1
+            aside = f"{aside_of(path)}-{number}"
+
+
+def mounts_below(folder):
+    """The places at or below this folder where something is mounted."""
+    folder = os.path.realpath(folder)
+    found = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            place = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), line.split()[4])
+            if place == folder or place.startswith(folder + os.sep):
+                found.append(place)
+    return sorted(found)

@@ -7,13 +7,15 @@ import signal
 import subprocess
 from collections import namedtuple
 
-from . import accounts, environment, processes, render
+from . import accounts, environment, files, processes, render
 from .failure import Failure
 
 # `how` says in words what became of a program that does not run
 State = namedtuple("State", "pid start how")
 NOT_THERE = State(None, None, "it was not started")
 LAST_WORDS = 6
+WAITED_FOR = ("network-online.target",)
+START_SECONDS = 20  # so long a start of ours may be put off
 
 
 def choose(kind, place, watch):
@@ -95,14 +97,36 @@ WantedBy=multi-user.target
 
     def forget(self):
         """Before the unit's file goes."""
-        if os.path.lexists(self.wanted):
+        if not os.path.lexists(self.path):
+            files.remove(self.wanted)  # its file went by other hands, and disable wants one
+        elif os.path.lexists(self.wanted):
             self._call("disable", "--no-reload", self.unit)
 
+    def refuse_masked(self):
+        """A mask says that nobody shall start it: that is not undone behind a person's back."""
+        if self.is_mask() or self._show("LoadState").get("LoadState") == "masked":
+            raise Failure(
+                "task_failed",
+                f"{self.unit} is masked on this host, so that nobody starts it. If it shall run, "
+                f"use: systemctl unmask {self.unit}; then retry.",
+            )
+
+    def is_mask(self):
+        """Whether a person's mask stands where the unit's file would."""
+        return os.path.islink(self.path) and os.readlink(self.path) == "/dev/null"
+
+    def is_known(self):
+        """Whether systemd or its folder still knows the unit, running or not."""
+        shown = self._show("LoadState,ActiveState")
+        gone = shown.get("LoadState") == "not-found"
+        return os.path.lexists(self.path) or not gone or shown.get("ActiveState") != "inactive"
+
     def state(self):
-        if not os.path.exists(self.path):
-            return NOT_THERE
-        shown = self._show("ActiveState,MainPID,ExecMainStatus,Result")
+        """What runs, by systemd's word and not by the unit's file, which may be gone."""
+        shown = self._show("LoadState,ActiveState,MainPID,ExecMainStatus,Result")
         pid = int(shown.get("MainPID") or 0)
+        if shown.get("LoadState") == "not-found" and shown.get("ActiveState") == "inactive":
+            return NOT_THERE
         if shown.get("ActiveState") in ("active", "reloading") and pid:
             return State(pid, processes.started_at(pid), f"it runs as process {pid}")
         how = "it is {}".format(shown.get("ActiveState", "unknown"))
@@ -114,24 +138,54 @@ WantedBy=multi-user.target
         return State(None, None, how)
 
     def start(self):
+        self._refuse_to_wait()
         code, _ = self._run("restart", self.unit)
         if code:  # perhaps because it was started too often
             self.clear()
             self._call("restart", self.unit)
 
+    def _refuse_to_wait(self):
+        """Do not begin what systemd would put off: a restart stops what runs, and then waits."""
+        for patience in (1.0,) * START_SECONDS:
+            waits_for = self._pending()
+            if not waits_for:
+                return
+            self.watch.wait(patience)
+        raise Failure(
+            "task_failed",
+            f"{self.unit} cannot be started now: systemd is still busy with {waits_for}, which it "
+            "has to wait for. What ran goes on. Look at: systemctl list-jobs; then retry.",
+        )
+
+    def _pending(self):
+        """The jobs of systemd that a start of ours would wait for, in words; none is nothing."""
+        _, said = self._run("list-jobs", "--no-legend", "--no-pager", "--full")
+        rows = [line.split() for line in said.splitlines()]
+        return ", ".join(
+            f"{row[1]} ({row[2]}, {row[3]})"
+            for row in rows
+            if len(row) >= 4 and row[1] in (*WAITED_FOR, self.unit)
+        )
+
     def stop(self, seconds):
         """Stop within so many seconds, whatever the unit allows itself."""
-        if not os.path.exists(self.path):
+        if not self.is_known():
             return
         state = self.state()
-        self._call("stop", "--no-block", self.unit)
+        self._stop("--no-block")
         if state.pid:
             while seconds > 0 and processes.is_alive(state.pid, state.start):
                 self.watch.wait(0.1)
                 seconds -= 0.1
             if processes.is_alive(state.pid, state.start):
                 self._run("kill", "-s", "KILL", self.unit)
-        self._call("stop", self.unit)
+        self._stop()
+
+    def _stop(self, *options):
+        """Let systemd stop it; a unit whose file is gone is forgotten once nothing of it runs."""
+        code, said = self._run("stop", *options, self.unit)
+        if code and "not loaded" not in said:
+            self._refuse(("stop", self.unit), code, said)
 
     def clear(self):
         self._run("reset-failed", self.unit)
@@ -143,17 +197,21 @@ WantedBy=multi-user.target
             # by pid too: of a program that ended at once the journal may know no more than that
             pid = "_PID={}".format(shown.get("ExecMainPID"))
             only = ["_SYSTEMD_INVOCATION_ID=" + shown["InvocationID"], "+", pid]
-        for patience in (0.2, 0.4, 0.8, 0):
-            try:
-                _, said = self.watch.run(
-                    ["journalctl", *only, "-o", "cat", "-n", str(LAST_WORDS), "--no-pager", "-q"],
-                    10,
-                )
-            except OSError:
-                return ""
-            if said:
-                break
-            self.watch.wait(patience)  # the journal of a busy host lags behind
+        asked = ["journalctl", *only, "-o", "cat", "-n", str(LAST_WORDS), "--no-pager", "-q"]
+        try:
+            # the journal of a busy host lags behind: what was sent so far is to be written first
+            self.watch.run(["journalctl", "--sync"], 10)
+            before = None
+            for patience in (0.1, 0.2, 0.4, 0.8, 1.6, 0):
+                _, said = self.watch.run(asked, 10)
+                if said and said == before:
+                    break
+                before = said
+                self.watch.wait(patience)
+        except (OSError, Failure):
+            if self.watch.stopped:
+                raise
+            return ""
         return last_lines(said)
 
     @property
@@ -169,8 +227,10 @@ WantedBy=multi-user.target
 
     def _call(self, *words):
         code, said = self._run(*words)
-        if code == 0:
-            return
+        if code:
+            self._refuse(words, code, said)
+
+    def _refuse(self, words, code, said):
         cause = "privilege" if re.search("authentication|denied", said) else "task_failed"
         text = "systemctl %s failed: %s. Look at it with: systemctl status %s"
         raise Failure(cause, text % (" ".join(words), last_lines(said) or code, self.unit))
@@ -197,6 +257,15 @@ class Process:
     def definition(self, launch):
         return json.dumps(launch, indent=2, sort_keys=True) + "\n"
 
+    def refuse_masked(self):
+        pass
+
+    def is_mask(self):
+        return False
+
+    def is_known(self):
+        return os.path.lexists(self.path)
+
     def define(self):
         pass
 
@@ -204,10 +273,8 @@ class Process:
         pass
 
     def state(self):
-        try:
-            with open(self.pidfile) as file:
-                known = json.load(file)
-        except (OSError, ValueError):
+        known = self._known()
+        if known is None:
             return NOT_THERE
         if self.child and self.child.pid == known["pid"] and self.child.poll() is not None:
             code = self.child.returncode
@@ -216,6 +283,14 @@ class Process:
         if processes.is_alive(known["pid"], known["start"]):
             return State(known["pid"], known["start"], f"it runs as process {known['pid']}")
         return State(None, None, "it ended")
+
+    def _known(self):
+        """What the pidfile says; anybody may have written to it."""
+        try:
+            known = json.loads(files.read(self.pidfile) or b"")
+            return {"pid": int(known["pid"]), "start": int(known["start"])}
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
 
     def start(self):
         self.stop(10)

@@ -33,11 +33,14 @@ DONE = {
     "activate": "configured",
 }
 NEEDS_AGENT = ("upgrade", "restart", "reload", "activate")
+STARTS = ("install", "upgrade", "restart", "reload", "activate")
 CPUS = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
 NAME = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
 VERSION = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.+~_-]{0,62}$")
 SHA256 = re.compile(r"^[0-9a-f]{64}$")
 SKIPPED = "skipped"
+STATUSES = ("ok", SKIPPED)  # what a phase may end with; afterwards it may be called restored
+MOST_OS_RELEASE = 65536
 HURRY = 3.0  # seconds a program gets to stop while we are being cancelled
 
 
@@ -104,7 +107,24 @@ class Work:
         finally:
             if self.lock:
                 self.lock.drop()
-        return self._report(failure)
+        try:
+            return self._report(failure)
+        except Exception as error:
+            return self._report_what_was_done(failure or explain(error))
+
+    def _report_what_was_done(self, failure):
+        """When the host cannot even be looked at any more: what was done is told all the same."""
+        self.result.update(
+            changed=self._has_changed(),
+            msg=failure.reason,
+            cause=failure.cause,
+            reason=failure.reason,
+            phases=self.phases,
+            before=self.before,
+            after=None,
+            diff=self.changes.diff,
+        )
+        return self.result
 
     def _phase(self, key):
         """One phase: what it did in words, whether it changed anything, how long it took."""
@@ -113,7 +133,7 @@ class Work:
         started = time.monotonic()
         try:
             self.watch.look()
-            self.phase["status"] = getattr(self, key)() or "ok"
+            self.phase["status"] = _checked_status(getattr(self, key)())
         except Exception as error:
             self.say(explain(error).reason)
             raise
@@ -130,7 +150,8 @@ class Work:
     def _keep(self):
         if self.action == "release" or self.dry:
             return
-        self.changes.keep()
+        for trouble in self.changes.keep():
+            self.say(f"What is no longer needed could not be removed: {trouble}")
         if self.action in ("install", "upgrade"):
             self._drop_old_releases()
 
@@ -246,6 +267,8 @@ class Work:
 
     def _tidy(self):
         """A first install that failed leaves no empty folders behind."""
+        if self.before is None:
+            return
         if not self.before["release"] and not os.path.lexists(self.place.current):
             for path in (self.place.releases, self.place.etc):
                 files.remove(path)
@@ -276,6 +299,10 @@ class Work:
         lock = Lock(lock_folder(self.place), arguments.get("token"), self.action, self.watch)
         lock.take()
         self.lock, self.manager = lock, manager
+        if self.action in STARTS:
+            manager.refuse_masked()
+        if self.action == "uninstall":
+            self._refuse_mounts()
         self._look_around()
         self._choose_package()
         self._authorise()
@@ -303,15 +330,30 @@ class Work:
                 "Install it first.",
             )
 
+    def _refuse_mounts(self):
+        """Refuse before anything is removed: what is mounted below our folder is not ours."""
+        mounted = files.mounts_below(self.place.base)
+        if mounted:
+            raise Failure(
+                "task_failed",
+                f"{', '.join(mounted)} is mounted from elsewhere, so {self.place.base} cannot be "
+                "removed; nothing was changed. Unmount it, then retry.",
+            )
+
     def _sweep(self):
         """What a killed run left: half-unpacked packages and what it had set aside."""
         if self.dry:
             return
-        for path in (self.place.new, files.aside_of(self.place.base)):
-            files.remove(path)
-        for name in _list(self.place.releases):
-            if name.startswith(".aside-"):
-                files.remove(os.path.join(self.place.releases, name))
+        asides = [name for name in _list(self.place.releases) if name.startswith(".aside-")]
+        for path in (
+            self.place.new,
+            files.aside_of(self.place.base),
+            *(os.path.join(self.place.releases, name) for name in asides),
+        ):
+            try:
+                files.remove(path)
+            except OSError as error:  # such as something mounted there: no reason to do nothing
+                self.say(f"A leftover could not be removed: {error}")
 
     def _choose_package(self):
         if self.action not in ("install", "upgrade"):
@@ -596,8 +638,6 @@ class Work:
         if self.dry:
             return SKIPPED
         if self.action == "uninstall":
-            if not self._has_changed():
-                return f"No {self.place.name} is installed; nothing was changed."
             return self._verify_removed()
         if self.action == "activate":
             return self._verify_configured()
@@ -634,10 +674,11 @@ class Work:
             return
         values = self._values()
         port = int(render.fill(str(ready["port"]), values, render.plain, "ready"))
-        hosts = [str(values["address"])] if values["address"] else ["127.0.0.1", "::1"]
+        named = [str(values["address"])] if values["address"] else []
+        hosts = [*named, "127.0.0.1", "::1"]
         end = time.monotonic() + float(ready.get("within", 30))
         while True:
-            trouble = self._knock(ready, hosts, port)
+            trouble = self._knock(ready, hosts, port) or self._stranger(state.pid, port)
             if trouble is None:
                 self.say(f"It answers on port {port}.")
                 return
@@ -648,19 +689,35 @@ class Work:
             self.watch.wait(0.2)
 
     def _knock(self, ready, hosts, port):
-        trouble = None
+        """None when it answers at one of its addresses; else what each of them said."""
+        troubles = []
         for host in hosts:
             try:
-                return _ask(host, port, ready.get("path", "/") if ready["kind"] == "http" else None)
+                path = ready.get("path", "/") if ready["kind"] == "http" else None
+                trouble = _ask(host, port, path)
             except (OSError, http.client.HTTPException, Failure) as error:
-                trouble = trouble or str(error) or type(error).__name__
-        return trouble
+                trouble = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            if trouble is None:
+                return None
+            troubles.append(f"{host}: {trouble}")
+        return "; ".join(troubles)
+
+    def _stranger(self, pid, port):
+        """None when the program itself listens there; else who answers in its place."""
+        sockets = processes.listeners(port)
+        if not sockets or processes.holder_of(sockets, processes.family_of(pid)):
+            return None
+        other = processes.holder_of(sockets, processes.everybody())
+        if other is None:
+            return None if os.geteuid() else "another program answers there"
+        name = processes.name_of(other)
+        return f"another program answers there, {name} (process {other})"
 
     def _silence(self, ready, port, trouble):
         words = self.manager.last_words() or "none"
         return (
             f"The {self.place.name} runs but did not become ready within "
-            f"{ready.get('within', 30)} seconds: port {port} says {trouble}. "
+            f"{ready.get('within', 30)} seconds on port {port} ({trouble}). "
             f"Its last words: {words}. Look at {self.manager.where_to_look}, mend it and retry."
         )
 
@@ -692,7 +749,8 @@ class Work:
     # --- uninstall ---------------------------------------------------------------------------
 
     def stop(self):
-        if not self.was.pid and not os.path.exists(self.manager.path):
+        strays = processes.running_from(self.place.base)
+        if not self.was.pid and not strays and not self.manager.is_known():
             self.say("It does not run.")
             return SKIPPED
         if self.dry:
@@ -702,16 +760,29 @@ class Work:
         self.manager.stop(self._patience())
         if self.was.pid:
             self.did(f"Stopped process {self.was.pid}.")
+        self._end_strays()
         return None
+
+    def _end_strays(self):
+        """What was started from our folder by other means ends too."""
+        for pid in processes.running_from(self.place.base):
+            if not processes.end(pid, processes.started_at(pid), self.watch, self._patience()):
+                raise Failure(
+                    "task_failed",
+                    f"Process {pid} ({processes.name_of(pid)}) runs from {self.place.base} and "
+                    "does not end. End it on the host, then retry.",
+                )
+            self.did(f"Ended process {pid}, which ran from {self.place.base}.")
 
     def _patience(self):
         return float((self.manifest or {}).get("stop_timeout") or 10)
 
     def remove(self):
-        if os.path.exists(self.manager.path) and not self.dry:
+        is_mask = self.manager.is_mask()
+        if self.manager.is_known() and not self.dry and not is_mask:
             self.is_defined = True
             self.manager.forget()
-        if self.changes.unlink(self.manager.path):
+        if not is_mask and self.changes.unlink(self.manager.path):
             self.did("{} {}.".format("Would remove" if self.dry else "Removed", self.manager.path))
         if os.path.isdir(self.place.base):
             self.changes.set_aside(self.place.base)
@@ -729,12 +800,23 @@ class Work:
             self.result["standing_key"] = "removed"
 
     def _verify_removed(self):
+        running = set(processes.running_from(self.place.base))
         if processes.is_alive(self.was.pid, self.was.start):
-            raise Failure("task_failed", f"Process {self.was.pid} still runs.")
+            running.add(self.was.pid)
+        now = self.manager.state().pid
+        if now:
+            running.add(now)
+        if running:
+            numbers = ", ".join(map(str, sorted(running)))
+            raise Failure("task_failed", f"It still runs as process {numbers}.")
         for path in (self.place.base, self.manager.path):
-            if os.path.lexists(path):
+            if os.path.lexists(path) and not self.manager.is_mask():
                 raise Failure("task_failed", f"{path} is still there.")
+        if not self._has_changed():
+            self.say(f"No {self.place.name} is installed; nothing was changed.")
+            return SKIPPED
         self.say("Nothing of it is left.")
+        return None
 
     # --- detect, release ---------------------------------------------------------------------
 
@@ -768,6 +850,13 @@ class Work:
         for name in _list(self.place.releases):
             if name not in kept:
                 files.remove(os.path.join(self.place.releases, name))
+
+
+def _checked_status(status):
+    status = status or "ok"
+    if status not in STATUSES:
+        raise Failure("task_failed", f"{status!r} is no status of a phase.")
+    return status
 
 
 def _phases_of(action):
@@ -825,14 +914,21 @@ def _release_at(path):
 
 
 def _digest_of(folder):
-    """One checksum over every file of a folder; None when there is none."""
-    names = sorted(_list(folder))
+    """One checksum over every file below a folder; None when there is none."""
+    names = sorted(
+        os.path.relpath(os.path.join(where, name), folder)
+        for where, _, names in os.walk(folder)
+        for name in names
+    )
     if not names:
         return None
     digest = hashlib.sha256()
     for name in names:
-        content = files.read(os.path.join(folder, name)) or b""
-        digest.update(b"%d %s %d " % (len(name), name.encode(), len(content)))
+        try:
+            content = files.read(os.path.join(folder, name)) or b""
+        except OSError as error:  # what is no file of ours, or may not be read, counts by its name
+            content = str(error.errno).encode()
+        digest.update(b"%d %s %d " % (len(name), os.fsencode(name), len(content)))
         digest.update(content)
     return digest.hexdigest()
 
@@ -889,8 +985,9 @@ def last_lines(text):
 
 def _os_version():
     try:
-        with open("/etc/os-release") as file:
-            names = dict(line.rstrip().partition("=")[::2] for line in file)
+        with open("/etc/os-release", encoding="utf-8", errors="replace") as file:
+            lines = file.read(MOST_OS_RELEASE).splitlines()
+        names = dict(line.rstrip().partition("=")[::2] for line in lines)
     except OSError:
         return os.uname().release
-    return names.get("PRETTY_NAME", "").strip('"') or os.uname().release
+    return names.get("PRETTY_NAME", "").strip('"')[:200] or os.uname().release
