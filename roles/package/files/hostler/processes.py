@@ -4,7 +4,6 @@ import os
 import re
 import signal
 
-
 INTERPRETER = re.compile(r"(python|perl|ruby|node|php|lua|java|(ba|da|k|z)?sh)[0-9.]*$")
 
 
