@@ -176,6 +176,23 @@ def test_a_playbook_that_cannot_start_says_why(root: Path) -> None:
     assert verdict.not_started == {1}
 
 
+def test_an_event_that_is_never_done_with_does_not_hold_up_the_run(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "PATIENCE", 0.5)
+    for_ever, taken = threading.Event(), []
+
+    def hang(event: Event) -> None:
+        taken.append(event)
+        for_ever.wait()
+
+    verdict = a_run(root, "local", local(1)).run(hang)
+
+    for_ever.set()
+    assert (verdict.outcome, verdict.proven_ok) == ("error", set())
+    assert len(taken) == 1
+
+
 def test_a_missing_playbook_is_an_error(root: Path) -> None:
     verdict = a_run(root, "no_such", local(1)).run(lambda _event: None)
 

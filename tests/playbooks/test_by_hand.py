@@ -212,6 +212,50 @@ def test_of_an_answer_only_what_our_program_says_counts(host: Host, tmp_path: Pa
     assert result == mine | {"changed": False}
 
 
+@pytest.mark.parametrize(
+    "does",
+    [
+        "answer({'phases': [], 'failed': True, 'reason': said, 'msg': said})",
+        "print(said); print(said, file=sys.stderr)",
+        "print('{}' + said); honest(); print('{' + said + '}')",
+        "answer(said)",
+    ],
+)
+def test_what_a_host_says_does_not_control_the_terminal_of_who_runs_it(
+    host: Host, tmp_path: Path, does: str
+) -> None:
+    text = "red \x1b[31m \x1b]0;title\x07 \x9b2J \u202egnp.exe"
+    python = hostile_python(tmp_path / "python", f"said = {text!r}\n{does}\n")
+
+    shown = host.play_all(
+        CHECKOUT / "playbooks/import_agent.yml", ansible_python_interpreter=python
+    )
+
+    assert "host_1" in shown
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]|\\\\e|x1b|x9b", shown)
+
+
+PRINTS = """
+print('{"changed": true, "phases": [], "failed": false}', flush=True)
+honest()
+print('{"changed": true, "phases": [], "failed": true, "cause": "auth"}')
+print("{...}", file=sys.stderr)
+"""
+
+
+def test_a_profile_may_print_what_it_likes(host: Host, tmp_path: Path, package: Package) -> None:
+    python = hostile_python(tmp_path / "python", PRINTS)
+
+    result = host.playbook(
+        "install_agent",
+        ansible_python_interpreter=python,
+        hostler_package_file=str(package("1.0")),
+    )
+
+    assert [phase["status"] for phase in result["phases"]].count("ok") > 3
+    assert result["after"]["release"]["version"] == "1.0"
+
+
 def liar(folder: Path, answer: dict[str, Any]) -> str:
     """A Python that answers this whatever it is asked."""
     return hostile_python(folder / "python", f"answer({json.dumps(answer)!r})\n")

@@ -8,30 +8,33 @@ from __future__ import annotations
 import json
 import math
 import re
+from itertools import islice
 from typing import Any
 
 MOST_SAID = 4 * 2**20  # bytes of one stream of one call; who says more is not heard to the end
 TOO_MUCH = 4096  # in place of an exit code, where no process can have one: it said more than that
 MOST_KEPT = 64 * 1024  # characters of one text
+MOST_NAME = 256  # of a member's name
 MOST_MEMBERS = 1000  # of one list or object
 DEEPEST = 12  # lists and objects within each other
 LARGEST = 2**53  # beyond it, readers of JSON round whole numbers
 CUT = "\n[… {left_out} characters were left out here …]\n"
 
-# Escape sequences whole, then single characters: those of C0 and C1 but tab and new line, those
-# that turn the direction of writing, and halves of characters, which no database keeps.
+# Single characters: those of C0 and C1 but tab and new line, those that turn the direction of
+# writing, and halves of characters, which no database keeps. And escape sequences, whole.
+CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 CONTROLS = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"
-    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"
-    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?|" + CONTROL.pattern
 )
 
 
 def plain(text: str) -> str:
     """The text as a person may read it and a database keep it."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return CONTROLS.sub("", text)
+    if text.isprintable() or not CONTROL.search(text):
+        return text
+    return CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def shorten(text: str, most: int = MOST_KEPT) -> str:
@@ -50,7 +53,7 @@ def kept(text: str, most: int = MOST_KEPT) -> str:
 def bounded(value: Any, depth: int = DEEPEST) -> Any:
     """A value made of what JSON has, bounded in every way, its texts plain."""
     if isinstance(value, str):
-        return kept(value)
+        return value if len(value) <= MOST_NAME and value.isprintable() else kept(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -60,11 +63,16 @@ def bounded(value: Any, depth: int = DEEPEST) -> Any:
     if depth == 0:
         return "…"
     if isinstance(value, dict):
-        members = list(value.items())[:MOST_MEMBERS]
-        return {kept(str(name), 256): bounded(member, depth - 1) for name, member in members}
+        members = islice(value.items(), MOST_MEMBERS)
+        return {_name(name): bounded(member, depth - 1) for name, member in members}
     if isinstance(value, (list, tuple)):
         return [bounded(member, depth - 1) for member in value[:MOST_MEMBERS]]
     return kept(str(value))
+
+
+def _name(name: Any) -> str:
+    text = str(name)
+    return text if len(text) <= MOST_NAME and text.isprintable() else kept(text, MOST_NAME)
 
 
 # --- The answer of our program -----------------------------------------------------------------
@@ -108,11 +116,11 @@ def read_answer(text: str) -> dict[str, Any]:
         said = json.loads(text)
     except (ValueError, RecursionError):
         raise NotAnAnswer(NOT_OURS.format("it is no JSON")) from None
-    return checked(said)
+    return bounded(checked(said))  # type: ignore[no-any-return]
 
 
 def checked(said: Any) -> dict[str, Any]:
-    """What is known of an answer, bounded and of the right kind."""
+    """What is known of an answer, when all of it is of the right kind."""
     answer = _known("the answer", ANSWER, said)
     phases = answer.get("phases")
     if phases is None:
@@ -128,7 +136,7 @@ def checked(said: Any) -> dict[str, Any]:
             answer[name] = found = _known(name, FOUND, answer[name])
             if found.get("release") is not None:
                 found["release"] = _known("the release", RELEASE, found["release"], whole=True)
-    return bounded(answer)  # type: ignore[no-any-return]
+    return answer
 
 
 def _known(what: str, shape: dict[str, Any], said: Any, *, whole: bool = False) -> dict[str, Any]:
