@@ -3,7 +3,7 @@
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
-from app.api import description, dialect, events, health
+from app.api import browser_policy, description, dialect, events, health
 from app.api.console.routes import create_blueprint as create_console
 from app.api.dialect import Dialect
 from app.api.nodeman.routes import ENDPOINTS, NODEMAN
@@ -32,6 +32,7 @@ def create_app(ctx: Context) -> Flask:
     app.url_map.strict_slashes = False
     dialect.limit_bodies(app, ctx.settings.max_body_mib)
     dialect.install_request_ids(app)
+    browser_policy.restrict_everything(app)
     dialect.install_funnel(app, [OCP, events.speaks(_plain_error), NODEMAN], default=PLAIN)
     app.register_blueprint(create_nodeman())
     app.register_blueprint(create_ocp())

@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+from flask import Flask
 from werkzeug.wrappers import Response
 
 POLICY = {
@@ -29,3 +30,17 @@ def restrict(response: Page, **more: str) -> Page:
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "same-origin"
     return response
+
+
+def restrict_everything(app: Flask) -> None:
+    """Let a browser that is shown any other answer, data or an error, do nothing with it."""
+
+    @app.after_request
+    def default(response: Page) -> Page:
+        response.headers.setdefault("Content-Security-Policy", NOTHING)
+        response.headers.setdefault("X-Frame-Options", "DENY")
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        return response
+
+
+NOTHING = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"

@@ -9,6 +9,7 @@ from app.models.base import now
 from app.models.fleet import Host
 
 CPU_LENGTH = 16  # characters of the host's column
+FACT_LENGTH = 255  # characters of what a host says of itself, which lists show
 Found = Mapping[str, Any]  # the `after` of the package role
 
 
@@ -17,8 +18,8 @@ def apply_effect(
 ) -> None:
     """Bring the host's row to what was proved on it."""
     host.cpu_arch = (after.get("cpu_arch") or host.cpu_arch)[:CPU_LENGTH]
-    host.os_version = after.get("os_version") or host.os_version
-    host.hostname = after.get("hostname") or host.hostname
+    host.os_version = (after.get("os_version") or host.os_version)[:FACT_LENGTH]
+    host.hostname = (after.get("hostname") or host.hostname)[:FACT_LENGTH]
     EFFECTS[effect](host, after)
     if effect in TAKES_KEY and not keeps_standing_access:
         host.drop_standing_access()
@@ -39,8 +40,8 @@ TAKES_KEY = frozenset({Effect.REMOVED, Effect.FORGOTTEN})
 def _installed(host: Host, after: Found) -> None:
     release = after.get("release") or {}
     host.agent_status = "RUNNING"
-    host.agent_version = release.get("version") or host.agent_version
-    host.agent_name = release.get("name") or host.agent_name
+    host.agent_version = (release.get("version") or host.agent_version or "")[:FACT_LENGTH] or None
+    host.agent_name = (release.get("name") or host.agent_name or "")[:FACT_LENGTH] or None
     host.is_forgotten = False
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.automation.said import bounded
 from app.domain.catalogue import CATALOGUE, JobType
 from app.domain.errors import Forbidden, NotFound
 from app.domain.states import Cause, Status
@@ -143,6 +144,7 @@ def take_report(ctx: Context, token: str, logs: Sequence[Mapping[str, Any]]) -> 
 
 
 def _take(session: Session, part: Part, step: StepRow, entry: Mapping[str, Any]) -> None:
+    entry = bounded(dict(entry))
     text, status = str(entry.get("log") or ""), str(entry.get("status") or "").upper()
     step.log = f"{step.log}\n{text}".strip()[-LOG_LIMIT:]
     if part.status.is_final:

@@ -14,6 +14,7 @@ from app.jobs.installer import installer_of
 from app.jobs.report import expire_reports, manual_ticket, take_report
 from app.jobs.retry import retry_task
 from app.models.base import now, reading, transaction
+from app.models.fleet import Host
 from app.models.work import EventRow, Job, ReportToken, StepRow, Task
 from tests.api.given import submit
 from tests.jobs.conftest import a_host, parts_of
@@ -121,3 +122,20 @@ def test_a_report_that_says_twice_that_it_is_done_is_done_once(ctx: Context, job
     take_report(ctx, ticket(ctx, job_id, 1), [DONE, DONE, {"status": "FAILED", "log": "late"}])
 
     assert parts_of(ctx, job_id)[0].status is Status.SUCCESS
+
+
+def test_what_a_report_says_is_bounded_and_controls_nothing(ctx: Context, job_id: int) -> None:
+    text = "\x1b[31mred " + "x" * 10**6
+    after = {"hostname": text, "os_version": text, "release": {"version": text}}
+
+    take_report(ctx, ticket(ctx, job_id, 1), [{"status": "DONE", "log": text, "after": after}])
+
+    with reading(ctx.engine) as session:
+        host = session.get_one(Host, 1)
+        for fact in (host.hostname, host.os_version, host.agent_version):
+            assert fact
+            assert fact.startswith("red x")
+            assert len(fact) <= 255
+        logs = session.scalars(select(StepRow.log)).all()
+    assert any(log.endswith("x") for log in logs)
+    assert not any("\x1b" in log or len(log) > 100_000 for log in logs)

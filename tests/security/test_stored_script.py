@@ -24,7 +24,10 @@ from tests.console.conftest import (  # noqa: F401 - its fixtures
 
 SCRIPT = "</pre><img src=x onerror=document.title='evil'><script>document.title='evil'</script>"
 PAGES = ("/rq/", "/rq/0/view/workers", "/rq/0/view/jobs", "/rq/0/view/job/run-7")
-OPEN_PAGES = ("/docs", "/openapi.json", "/docs/docs.js", "/login")
+OPEN_PAGES = (
+    *("/docs", "/docs/", "/openapi.json", "/docs/docs.js", "/login"),
+    *("/nope", "/docs/nope", "/healthz", "/api/job/1/details/", "/api/v2/tasks/nope"),
+)
 
 
 @pytest.fixture
