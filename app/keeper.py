@@ -10,7 +10,7 @@ from app.access.credentials import find_expired, wipe_expired
 from app.access.web_sessions import delete_ended_sessions, has_ended_sessions
 from app.jobs.claim import worker_name
 from app.jobs.context import Context
-from app.jobs.reconcile import LeaseBook, declare_lost, offer_again, wake_all
+from app.jobs.reconcile import LeaseBook, WaitBook, declare_lost, offer_again, wake_all
 from app.jobs.report import expire_reports
 from app.jobs.retention import forget_old
 from app.jobs.settle import needed_hosts
@@ -50,7 +50,7 @@ def end_sessions(ctx: Context) -> None:
 
 # Each looks before it writes: on SQLite whoever writes makes everybody else who writes wait.
 CHORES = (
-    Chore("reconcile", timedelta(seconds=10), lambda ctx: (offer_again(ctx), wake_all(ctx))),
+    Chore("reconcile", timedelta(seconds=10), wake_all),
     Chore("expire_reports", timedelta(seconds=30), expire_reports),
     Chore("wipe_logins", timedelta(seconds=60), wipe_logins),
     Chore("end_sessions", timedelta(hours=1), end_sessions),
@@ -65,6 +65,7 @@ class Keeper:
         self.ctx = ctx
         self.name = worker_name()
         self.runs = LeaseBook(ctx.settings.lease_seconds, clock)
+        self.waits = WaitBook(clock=clock)
         self.rival = LeaseBook(max(3 * ctx.settings.keeper_seconds, 5.0), clock)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
@@ -93,6 +94,7 @@ class Keeper:
         if not self._is_elected():
             return
         declare_lost(self.ctx, self.runs)
+        offer_again(self.ctx, self.waits)
         for chore in self._due():
             self._take(chore)
             chore.do(self.ctx)

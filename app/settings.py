@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class Settings:
         One that cannot be read raises InvalidRequest with its name; an empty one is left out where
         only a number, yes or no, a word or a path will do.
         """
+        _refuse_misspelt(environ)
         values = {
             item.name: _convert(item.name, item.type, text)
             for item in fields(cls)
@@ -84,6 +86,27 @@ class Settings:
     @property
     def key_file(self) -> Path:
         return self.data_dir / "keys"
+
+
+NOT_SETTINGS = frozenset(
+    {"HOSTLER_URL", "HOSTLER_APP_CODE", "HOSTLER_APP_SECRET", "HOSTLER_PYTHON"}
+    | {"HOSTLER_RUN", "HOSTLER_FOLDER", "HOSTLER_PARENT", "HOSTLER_ROOT", "HOSTLER_EVENTS"}
+)
+NOT_SETTINGS_EITHER = ("HOSTLER_LAB", "HOSTLER_TEST")  # beginnings
+
+
+def _refuse_misspelt(environ: Mapping[str, str]) -> None:
+    """Name the variables that look like settings and are none: nobody else would notice them."""
+    known = {f"HOSTLER_{item.name.upper()}" for item in fields(Settings)}
+    for name in sorted(environ):
+        plain = name.removesuffix("_FILE")
+        if not name.startswith("HOSTLER_") or plain in known or name in NOT_SETTINGS:
+            continue
+        if name.startswith(NOT_SETTINGS_EITHER):
+            continue
+        near = get_close_matches(plain, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise InvalidRequest(f"There is no setting {name}{hint}")
 
 
 def reach(host: str, port: int) -> str:

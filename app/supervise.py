@@ -16,6 +16,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 READY_POLL = 0.1  # seconds between looks while not yet ready
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds before a dead program is started again
 PROVEN_AFTER = 60.0  # seconds alive after which a death counts as the first again
+DIED_YOUNG = 5.0  # seconds; what ends so soon may have found something it cannot read
 ORPHAN_GRACE = 3.0  # seconds a dead program's leftover has before SIGKILL
 LAST_GRACE = 6.0  # seconds after the second SIGTERM before SIGKILL
 
@@ -35,6 +36,7 @@ class Program:
     patience: float = 3.0  # seconds it has to stop by itself before it is told again
     is_errand: bool = False  # runs to its end once
     death_signal: signal.Signals = signal.SIGTERM  # what it gets when its supervisor is killed
+    mend: Callable[[], str] | None = None  # after it died young: what was mended, in words
 
 
 class Child:
@@ -143,6 +145,9 @@ class Supervisor:
         if not child.program.is_errand:
             delay = child.wait_before_next_start()
             self.say(f"{child.program.name} {how}; starting it again in {delay:g} s")
+            died_young = time.monotonic() - child.started_at < DIED_YOUNG
+            if child.program.mend and died_young and (mended := child.program.mend()):
+                self.say(mended)
         elif code:
             self.say(f"{child.program.name} {how}")
 

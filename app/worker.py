@@ -30,6 +30,7 @@ from app.jobs.settle import settle_lost
 from app.log import log
 from app.models.base import reading
 from app.models.work import Run
+from app.queue import Forged, WorkQueue
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -85,7 +86,11 @@ class HostlerWorker(Worker):
         self._have_next()
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        run_id = int(job.kwargs.get("run_id", 0))
+        try:
+            run_id = _queue().read_run(job)
+        except Forged:
+            self._refuse(job, queue)
+            return
         try:
             super().execute_job(job, queue)
         except RedisError as error:
@@ -94,6 +99,17 @@ class HostlerWorker(Worker):
         finally:
             _bury_surely(run_id)
         self._have_next()
+
+    def _refuse(self, job: Job, queue: Queue) -> None:
+        """Drop what somebody else wrote into our queue, and say so: it may name any function."""
+        log.error(
+            "A job in Redis is none of ours, and was not executed; protect Redis from whoever"
+            " wrote it",
+            action="forged",
+            job=kept(job.id, 200),
+        )
+        self.connection.lrem(queue.intermediate_queue_key, 0, job.id)
+        job.delete(remove_from_queue=False)
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
         """The horse that waits takes the job; where it has died, another one."""
@@ -111,7 +127,7 @@ class HostlerWorker(Worker):
 
     def _guard(self, job: Job) -> Guard:
         assert _context is not None
-        run_id, since = int(job.kwargs.get("run_id", 0)), time.monotonic()
+        run_id, since = _queue().read_run(job), time.monotonic()
         grace = LEASES * _context.settings.lease_seconds
         return Guard(self.horse_pid, lambda: _is_lost(run_id, since), job.id, grace)
 
@@ -155,6 +171,7 @@ class HostlerWorker(Worker):
         """In the horse, once it is needed: do the job, and end."""
         self.execution = Execution.from_composite_key(execution_key, self.connection)
         job = Job.fetch(self.execution.job_id, self.connection, self.serializer)
+        _queue().read_run(job)  # it may have been changed since the worker looked
         self.main_work_horse(job, self.queues[0])
 
     def _await_horse(self, job: Job) -> None:
@@ -163,6 +180,11 @@ class HostlerWorker(Worker):
             with self._guard(job):
                 self.wait_for_horse()
             self._horse_pid = 0
+
+
+def _queue() -> WorkQueue:
+    assert _context is not None
+    return _context.queue
 
 
 def _is_lost(run_id: int, since: float) -> bool:

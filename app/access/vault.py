@@ -12,6 +12,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from app.domain.errors import HostlerError
+from app.private import read_private
 
 # A sealed blob: format, key id, nonce, ciphertext with its tag
 FORMAT = b"\x01"
@@ -105,10 +106,6 @@ class Vault:
         seen = (state.st_ino, state.st_mtime_ns, state.st_size)
         if seen == self._seen:
             return
-        if state.st_mode & 0o077:
-            raise VaultError(
-                f"The key file {self.key_file} is open to others; run: chmod 600 {self.key_file}"
-            )
         keys = _read_keys(self.key_file)
         self._keys = {key_id: AESGCM(key) for key_id, key in keys}
         self._newest = keys[-1][0]
@@ -122,7 +119,12 @@ def fingerprint(key: bytes) -> bytes:
 
 def _read_keys(key_file: Path) -> list[tuple[bytes, bytes]]:
     try:
-        lines = key_file.read_text().splitlines()
+        state, text = read_private(key_file)
+        if state.st_mode & 0o077:
+            raise VaultError(
+                f"The key file {key_file} is open to others; run: chmod 600 {key_file}"
+            )
+        lines = text.splitlines()
         keys = [_read_key(line) for line in lines if line.strip() and not line.startswith("#")]
     except (OSError, ValueError):
         keys = []

@@ -30,6 +30,7 @@ from app.automation.inventory import (
     write_private,
 )
 from app.domain.states import Cause
+from app.private import NotPrivate, private_folder
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = CHECKOUT / "playbooks"
@@ -95,6 +96,8 @@ class PlaybookRun:
         self._on_event = on_event
         try:
             folder = self._make_folder()
+        except NotPrivate as error:
+            return self._tally.verdict("error", error.message)
         except OSError as error:
             return self._tally.verdict("error", NO_FOLDER.format(self.folder_root, error.strerror))
         with self._private(folder):
@@ -120,7 +123,7 @@ class PlaybookRun:
     # --- The private folder -----------------------------------------------------------------
 
     def _make_folder(self) -> Path:
-        self.folder_root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.folder_root, "HOSTLER_RUN_DIR")
         prefix = f"r{self.play.run_id}-{self.play.attempt}-"
         return Path(tempfile.mkdtemp(prefix=prefix, dir=self.folder_root))
 

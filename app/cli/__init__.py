@@ -1,7 +1,9 @@
 """What a person types: `hostler …`."""
 
 import importlib
+import io
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -52,6 +54,9 @@ class Commands(click.Group):
 )
 def main(data_dir: Path | None) -> None:
     """Agent, proxy and plugin jobs on fleets of hosts, with Ansible."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is no reason to fail
+            stream.reconfigure(errors="replace")
     if data_dir:
         os.environ["HOSTLER_DATA_DIR"] = str(data_dir)  # settings are read from there alone
 

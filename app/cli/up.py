@@ -14,9 +14,11 @@ import click
 import requests
 
 from app import __version__
+from app.cli.existing import check_existing
 from app.cli.first_start import first_start
-from app.cli.redis_server import redis_command
+from app.cli.redis_server import put_aside, redis_command
 from app.jobs.context import open_context
+from app.private import private_folder
 from app.settings import Settings, reach
 from app.supervise import Program, Supervisor
 
@@ -51,6 +53,8 @@ def run(settings: Settings, options: Mapping[str, Any]) -> None:
     }
     settings = Settings.from_env(**options)
     environment = child_environment(options)
+    private_folder(settings.run_folder, "HOSTLER_RUN_DIR")
+    check_existing(settings)
     ctx = open_context(settings)
     first_start(ctx)
     ctx.engine.dispose()  # children must not share its connections
@@ -103,8 +107,21 @@ def programs(
             )
         )
     if not settings.redis_url:
-        found.insert(0, Program(name="Redis", command=redis_command(settings), rank=2))
+        redis = Program(
+            name="Redis",
+            command=redis_command(settings),
+            rank=2,
+            mend=lambda: _mended(settings),
+        )
+        found.insert(0, redis)
     return found
+
+
+def _mended(settings: Settings) -> str:
+    aside = put_aside(settings)
+    if aside is None:
+        return ""
+    return f"What Redis kept is in {aside} now; the work it held is offered again"
 
 
 def hostler(*arguments: str) -> tuple[str, ...]:
@@ -154,7 +171,7 @@ def listen(host: str, port: int, option: str) -> socket.socket:
 def take_data_dir(folder: Path) -> IO[str]:
     """Make the folder ours alone while the answer stays open."""
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder, "--data-dir")
         lock = (folder / "up.lock").open("w")
     except OSError as error:
         raise click.ClickException(
@@ -174,9 +191,16 @@ def is_healthy(settings: Settings) -> bool:
     """Whether the API answers and says that work can be accepted."""
     url = f"{reach(settings.host, settings.port)}/healthz"
     try:
-        return requests.get(url, timeout=HEALTH_TIMEOUT).ok
+        return local_session().get(url, timeout=HEALTH_TIMEOUT).ok
     except requests.RequestException:
         return False
+
+
+def local_session() -> requests.Session:
+    """A way to our own loopback, which no proxy of the environment is on."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
 
 
 def greet(settings: Settings) -> None:

@@ -1,7 +1,6 @@
 """Prepare a claimed run: the machines, their logins and values, as plain values for Ansible."""
 
 import socket
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,10 +22,11 @@ from app.jobs import undo
 from app.jobs.claim import Claim
 from app.jobs.context import Context
 from app.jobs.logins import standing_logins
-from app.models.base import insert_missing, now, transaction
+from app.models.base import now, transaction
+from app.models.duties import installation_id
 from app.models.fleet import AccessPoint, Host
 from app.models.package import Package
-from app.models.work import Lease, Part, Run, Target, Task
+from app.models.work import Part, Run, Target, Task
 from app.packages.choose import choose_packages, describe_candidate
 from app.packages.sign import sign_url, signing_key
 
@@ -301,12 +301,6 @@ def token_of(session: Session, claim: Claim) -> dict[str, Any]:
         "task": claim.task_id,
         "attempt": claim.attempt,
     }
-
-
-def installation_id(session: Session) -> str:
-    """What tells this installation's numbers from another's on a host."""
-    insert_missing(session, Lease, [{"name": "installation", "owner": uuid.uuid4().hex}])
-    return session.get_one(Lease, "installation").owner
 
 
 def package_base(ctx: Context, point: AccessPoint, host: Host) -> str:

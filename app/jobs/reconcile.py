@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -20,7 +19,7 @@ from app.models.counter import take_turn
 from app.models.fleet import HostLock
 from app.models.work import Part, Run, Subtask, Task, is_unfinished
 
-OFFER_AGAIN = timedelta(seconds=5)  # a READY run older than this may have lost its place
+OFFER_AGAIN = 5.0  # seconds; a READY run seen for longer than this may have lost its place
 
 
 @dataclass
@@ -46,6 +45,23 @@ class LeaseBook:
         return gone
 
 
+@dataclass
+class WaitBook:
+    """Since when we have seen each run wait, by our own clock: its row's may have gone back."""
+
+    patience: float = OFFER_AGAIN
+    clock: Callable[[], float] = time.monotonic
+    seen: dict[int, float] = field(default_factory=dict)
+
+    def overdue(self, runs: Iterable[int]) -> list[int]:
+        """Of these waiting runs, those that wait for longer than they should."""
+        at = self.clock()
+        self.seen = {run_id: self.seen.get(run_id, at) for run_id in runs}
+        overdue = sorted(run for run, since in self.seen.items() if at - since >= self.patience)
+        self.seen |= dict.fromkeys(overdue, at)  # offered now: asked again after as long
+        return overdue
+
+
 def declare_lost(ctx: Context, book: LeaseBook) -> int:
     """Settle the runs whose lease is gone; returns how many."""
     with reading(ctx.engine) as session:
@@ -64,13 +80,11 @@ def declare_lost(ctx: Context, book: LeaseBook) -> int:
     return len(expired)
 
 
-def offer_again(ctx: Context) -> int:
+def offer_again(ctx: Context, book: WaitBook) -> int:
     """Send runs that wait longer than they should: Redis may have forgotten them."""
     with reading(ctx.engine) as session:
-        waiting = select(Run.id).where(
-            Run.status == RunStatus.READY, Run.created_at < now() - OFFER_AGAIN
-        )
-        runs = list(session.scalars(waiting.order_by(Run.id)))
+        waiting = select(Run.id).where(Run.status == RunStatus.READY)
+        runs = book.overdue(session.scalars(waiting))
     ctx.queue.send(runs)
     return len(runs)
 

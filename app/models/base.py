@@ -117,8 +117,11 @@ NO_DATABASE = (
 )
 
 
-def open_database(url: str) -> Engine:
-    """An engine whose transactions behave alike on SQLite and PostgreSQL (design.md §8)."""
+def open_database(url: str, *, set_up: bool = True) -> Engine:
+    """An engine whose transactions behave alike on SQLite and PostgreSQL (design.md §8).
+
+    Without `set_up` a connection only looks: it changes nothing in a SQLite file.
+    """
     # an error's text ends up in logs: what the rows hold does not belong there
     is_sqlite = url.startswith("sqlite")
     try:
@@ -126,14 +129,14 @@ def open_database(url: str) -> Engine:
             url,
             pool_pre_ping=not is_sqlite,
             hide_parameters=True,
-            connect_args={} if is_sqlite else KEPT_ALIVE,
+            connect_args={} if is_sqlite else KEPT_ALIVE | {"client_encoding": "utf8"},
         )
     except (ArgumentError, ImportError):
         raise InvalidRequest(NO_DATABASE) from None  # their own words may repeat a password
-    if engine.dialect.name == "sqlite":
+    if engine.dialect.name == "sqlite" and set_up:
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin_immediate)
-    else:
+    elif engine.dialect.name != "sqlite":
         event.listen(engine, "do_executemany", _copy)
     return engine
 

@@ -1,5 +1,6 @@
 """Rows for what only one process may do, and for what is to be done again and again."""
 
+import uuid
 from datetime import timedelta
 
 from sqlalchemy import select, update
@@ -7,6 +8,8 @@ from sqlalchemy.orm import Session
 
 from app.models.base import insert_missing, now
 from app.models.work import Duty, Lease
+
+INSTALLATION = "installation"
 
 
 def find_lease(session: Session, name: str) -> Lease | None:
@@ -48,3 +51,12 @@ def postpone(session: Session, name: str, by: timedelta) -> None:
     """That duty is due again after so long."""
     insert_missing(session, Duty, [{"name": name, "due_at": now()}])
     session.execute(update(Duty).where(Duty.name == name).values(due_at=now() + by))
+
+
+def installation_id(session: Session) -> str:
+    """What tells this installation's numbers from another's, on hosts and in Redis."""
+    known = session.get(Lease, INSTALLATION)
+    if known is None:
+        insert_missing(session, Lease, [{"name": INSTALLATION, "owner": uuid.uuid4().hex}])
+        known = session.get_one(Lease, INSTALLATION)
+    return known.owner

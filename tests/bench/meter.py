@@ -88,6 +88,7 @@ def _role(command: str) -> str:
         "app.wsgi:packages": "packages",
         "app.cli worker": "workers",
         "redis-server": "Redis",
+        "valkey-server": "Redis",
     }
     return next((role for words, role in roles.items() if words in command), "other")
 

@@ -80,7 +80,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 
 @pytest.mark.parametrize(
     ("name", "part"),
-    [("API", "app.wsgi:api()"), ("Redis", "redis-server"), ("worker 1", "app.cli worker")],
+    [("API", "app.wsgi:api()"), ("Redis", "valkey-server"), ("worker 1", "app.cli worker")],
 )
 def test_a_part_that_dies_is_started_again(mortal: Installation, name: str, part: str) -> None:
     mortal.process_named(part).kill()
@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_a_folder_is_refused(tmp_path: Path, start: Star
 
 
 def test_redis_is_reached_by_its_socket_alone_and_forgets_nothing(here: Installation) -> None:
-    assert here.process_named("redis-server").net_connections(kind="inet") == []
+    assert here.process_named("valkey-server").net_connections(kind="inet") == []
     redis = Redis.from_url(f"unix://{here.folder}/redis.sock")
     wanted = {
         "port": "0",

@@ -8,7 +8,7 @@ from tests.e2e.newcomer import copy_checkout, run_there
 from tests.e2e.test_demo import check
 from tests.lab.hosts import can_run_lab
 
-PYTHONS = {"bookworm": "3.11"}  # what each suite's own Python is
+PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}  # what each suite's own Python is
 
 
 @pytest.mark.timeout(900)

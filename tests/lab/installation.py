@@ -165,7 +165,7 @@ class Installation:
         return self._children("app.cli", "worker")
 
     def redis_pid(self) -> int:
-        (pid,) = self._children("redis-server")
+        (pid,) = self._children("valkey-server")
         return pid
 
     def redis_answers(self) -> bool:
