@@ -207,7 +207,7 @@ def test_without_room_for_its_folder_a_run_touches_nobody_and_says_where(root: P
 
     full.unlink()
     assert verdict.outcome == "error"
-    assert verdict.message.startswith(f"There is no room for this run in {full}: ")
+    assert str(full) in verdict.message
     assert verdict.not_started == {1}
 
 

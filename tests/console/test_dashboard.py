@@ -24,7 +24,7 @@ LOOKS = (
 def queued(ctx: Context) -> Job:
     ctx.queue.connection.flushall()
     assert ctx.queue.send([7])
-    job = ctx.queue.rq.fetch_job("run-7")
+    job = ctx.queue.rq.fetch_job(ctx.queue.rq_name(7))
     assert job
     return job
 
@@ -38,7 +38,7 @@ def test_nobody_looks_without_signing_in(web: Flask, path: str, queued: Job) -> 
 
 @pytest.mark.parametrize("path", LOOKS)
 def test_a_viewer_looks_at_everything(sign_in: SignIn, path: str, queued: Job) -> None:
-    assert sign_in("vic").get(path).status_code == 200
+    assert sign_in("vic").get(path.replace("run-7", queued.id)).status_code == 200
 
 
 def test_the_address_works_without_its_slash(sign_in: SignIn) -> None:
@@ -46,7 +46,7 @@ def test_the_address_works_without_its_slash(sign_in: SignIn) -> None:
 
 
 def test_a_run_is_shown_by_its_number_and_nothing_else(sign_in: SignIn, queued: Job) -> None:
-    shown = sign_in("vic").get("/rq/0/data/job/run-7.json").json
+    shown = sign_in("vic").get(f"/rq/0/data/job/{queued.id}.json").json
     assert shown
     assert shown["description"] == "run 7"
     assert shown["status"] == "queued"
@@ -66,7 +66,7 @@ def test_only_an_administrator_changes_the_queue(
 
 
 def test_an_administrator_empties_the_queue(ctx: Context, sign_in: SignIn, queued: Job) -> None:
-    answer = sign_in("ada").post("/rq/queue/hostler/queued/empty", headers=HEADERS)
+    answer = sign_in("ada").post(f"/rq/queue/{ctx.queue.name}/queued/empty", headers=HEADERS)
     assert answer.status_code == 200
     assert ctx.queue.rq.count == 0
 
@@ -87,10 +87,10 @@ def test_a_failed_run_is_shown_and_can_be_tried_again(
     ctx.queue.rq.remove(queued)
     ctx.queue.rq.failed_job_registry.add(queued, exc_string="the horse died")
     client = sign_in("ada")
-    listed = client.get("/rq/0/data/jobs/hostler/failed/8/asc/1.json").json
+    listed = client.get(f"/rq/0/data/jobs/{ctx.queue.name}/failed/8/asc/1.json").json
     assert listed
-    assert [job["id"] for job in listed["jobs"]] == ["run-7"]
-    assert client.post("/rq/job/run-7/requeue", headers=HEADERS).status_code == 200
-    again = ctx.queue.rq.fetch_job("run-7")
+    assert [job["id"] for job in listed["jobs"]] == [ctx.queue.rq_name(7)]
+    assert client.post(f"/rq/job/{queued.id}/requeue", headers=HEADERS).status_code == 200
+    again = ctx.queue.rq.fetch_job(ctx.queue.rq_name(7))
     assert again
     assert again.kwargs == {"run_id": 7}

@@ -29,7 +29,7 @@ def test_the_same_key_starts_one_job_which_is_then_offered_to_the_workers(ctx: C
     assert do_once(ctx, ASKED, start) == ({"job_id": 1}, True)
 
     assert _count(ctx, Job) == 1
-    assert ctx.queue.rq.get_job_ids() == ["run-1"]
+    assert ctx.queue.rq.get_job_ids() == [ctx.queue.rq_name(1)]
 
 
 def test_a_key_is_for_one_request(ctx: Context) -> None:

@@ -35,7 +35,7 @@ def failed(ctx: Context) -> Iterator[Job]:  # noqa: F811
     """A run in Redis with markup wherever there can be any."""
     ctx.queue.connection.flushall()
     ctx.queue.send([7])
-    job = ctx.queue.rq.fetch_job("run-7")
+    job = ctx.queue.rq.fetch_job(ctx.queue.rq_name(7))
     assert job
     job.description = SCRIPT
     job.meta = {"x": SCRIPT}
@@ -60,7 +60,7 @@ def test_the_dashboard_puts_text_into_its_pages_and_no_markup(
     failed: Job,
     path: str,
 ) -> None:
-    page = sign_in("ada").get(path).text
+    page = sign_in("ada").get(path.replace("run-7", failed.id)).text
 
     assert "<%-" in page
     assert "<%=" not in page
@@ -73,7 +73,7 @@ def test_only_the_dashboards_own_scripts_run(
     failed: Job,
     path: str,
 ) -> None:
-    client = sign_in("ada")
+    client, path = sign_in("ada"), path.replace("run-7", failed.id)
     answer = client.get(path)
     policy = answer.headers["Content-Security-Policy"]
 
@@ -91,7 +91,7 @@ def test_every_page_has_a_policy_and_stands_in_no_frame(
     failed: Job,
     path: str,
 ) -> None:
-    policy = directives(web.test_client(), path)
+    policy = directives(web.test_client(), path.replace("run-7", failed.id))
 
     assert policy["default-src"] == "'none'"
     assert policy["frame-ancestors"] == "'none'"
@@ -114,7 +114,7 @@ def test_redis_keeps_where_a_run_failed_and_no_word_of_what_was_said(
     ctx.queue.connection.flushall()
     ctx.queue.send([7])
     queue, redis = ctx.queue.rq, ctx.queue.connection
-    job = queue.fetch_job("run-7")
+    job = queue.fetch_job(ctx.queue.rq_name(7))
     assert job
     horse = worker.HostlerWorker([queue], connection=redis, serializer=queue.serializer)
     horse.prepare_execution(job)
