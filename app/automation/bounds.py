@@ -21,7 +21,8 @@ def bound(connection: Any, module: ModuleType) -> None:
     def run_bounded(*arguments: Any, **more: Any) -> tuple[int, bytes, bytes]:
         _here.is_too_much = False
         code, said, complaints = run(*arguments, **more)
-        return (TOO_MUCH if _here.is_too_much else code), said, complaints
+        # nobody reads what was said when it was too much, and others may be saying as much
+        return (TOO_MUCH, b"", b"") if _here.is_too_much else (code, said, complaints)
 
     connection._bare_run = run_bounded
     module.subprocess = _Bounding()  # type: ignore[attr-defined]

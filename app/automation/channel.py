@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 LENGTH = struct.Struct(">I")
-MOST_EVENT = 8 * 2**20  # bytes of one event; a host's answer has half of it at most
+MOST_EVENT = 8 * 2**20  # bytes of one event; a host says much less, however it is escaped
 CHUNK = 2**16
 LAST_WORDS = 2**16  # bytes kept of what is printed in other ways than by Ansible's display
 UNREADABLE = "The host's answer could not be read: {}"

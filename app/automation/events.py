@@ -263,7 +263,7 @@ class Tally:
 
     @property
     def last_words(self) -> str:
-        return "".join(self.words).strip()
+        return shorten("".join(self.words).strip(), MOST_REASON)
 
     def verdict(self, outcome: Outcome, message: str) -> Verdict:
         if self.statistics:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -174,6 +175,45 @@ def test_a_playbook_that_cannot_start_says_why(root: Path) -> None:
     assert verdict.outcome == "error"
     assert "nobody_has_this" in verdict.message
     assert verdict.not_started == {1}
+
+
+def pipes_of(pid: int) -> set[str]:
+    """The pipes this process has, but for what it prints to."""
+    folder = Path(f"/proc/{pid}/fd")
+    links = {entry.name: os.readlink(entry) for entry in folder.iterdir() if entry.is_symlink()}
+    printed = {links.pop(name, "") for name in "012"}
+    return {link for link in links.values() if link.startswith("pipe:")} - printed
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""  # it has ended
+
+
+def test_only_ansible_playbook_itself_can_tell_us_anything(root: Path) -> None:
+    run = a_run(root, "sleep_local", local(1), local(2))
+    background = Background(run, lambda _event: None)
+    deadline = time.monotonic() + SECONDS
+    try:
+        while not any(command_of(pid).startswith(b"sleep\0") for pid in pids_of(run)):
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.05)
+        found = {pid: pipes_of(pid) for pid in pids_of(run)}
+        (playbook,) = (pid for pid in found if parent(pid) == os.getpid())
+        channel = found.pop(playbook) & pipes_of(os.getpid())
+    finally:
+        run.stop()
+        background.join()
+
+    assert len(channel) == 1, "one pipe leads from it to us"
+    assert len(found) >= 3, "workers, and what they have started"
+    assert not [pid for pid, pipes in found.items() if pipes & channel]
+
+
+def pids_of(run: PlaybookRun) -> list[int]:
+    return [process.pid for process in processes_in(run._folder)] if run._folder else []
 
 
 def test_an_event_that_is_never_done_with_does_not_hold_up_the_run(

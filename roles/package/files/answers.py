@@ -11,7 +11,7 @@ import re
 from itertools import islice
 from typing import Any
 
-MOST_SAID = 4 * 2**20  # bytes of one stream of one call; who says more is not heard to the end
+MOST_SAID = 2**20  # bytes of one stream of one call; who says more is not heard to the end
 TOO_MUCH = 4096  # in place of an exit code, where no process can have one: it said more than that
 MOST_KEPT = 64 * 1024  # characters of one text
 MOST_NAME = 256  # of a member's name
