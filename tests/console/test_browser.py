@@ -75,7 +75,7 @@ def test_the_queues_dashboard_works_in_a_browser(ctx: Context, site: str, browse
     browser.type("#password", PASSWORD)
     browser.click("button.main")
     browser.until_shown("hostler")
-    browser.open(f"{site}/rq/0/view/job/run-7")
+    browser.open(f"{site}/rq/0/view/job/{ctx.queue.rq_name(7)}")
     browser.until_shown("run 7")
     assert browser.problems == []
 
@@ -85,16 +85,16 @@ def test_the_queues_dashboard_shows_markup_from_redis_as_text(
 ) -> None:
     ctx.queue.connection.flushall()
     ctx.queue.send([7])
-    job = ctx.queue.rq.fetch_job("run-7")
+    job = ctx.queue.rq.fetch_job(ctx.queue.rq_name(7))
     assert job
     job.description = "<img src=x onerror=document.title='evil'>"
     job.save()
-    browser.open(f"{site}/rq/0/view/job/run-7")
+    browser.open(f"{site}/rq/0/view/job/{ctx.queue.rq_name(7)}")
     browser.type("#username", "ada")
     browser.type("#password", PASSWORD)
     browser.click("button.main")
     browser.until_shown("onerror=document.title")
     assert browser.run("document.title") == "RQ dashboard"
-    browser.open(f"{site}/rq/0/view/jobs/hostler/queued/8/asc/1")
+    browser.open(f"{site}/rq/0/view/jobs/{ctx.queue.name}/queued/8/asc/1")
     browser.until_shown("<img src=x onerror=document.title='evil'>")
     assert browser.run("document.title") == "RQ dashboard"
