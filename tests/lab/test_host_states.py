@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.lab.fixtures import LabHosts
 from tests.lab.hosts import LabHost
-from tests.packages.agents import a_package
+from tests.packages.agents import EXITS, a_package
 from tests.playbooks.host import CHECKOUT, QUIET, ansible_playbook
 
 UNIT = "hostler-agent.service"
@@ -70,6 +70,18 @@ def goes_on(host: LabHost, result: Result) -> None:
     assert result["cause"] == "task_failed"
     assert "systemd is still busy with network-online.target" in result["reason"]
     assert active(host) == "active"
+
+
+def named(words: str) -> Callable[[LabHost, Result], None]:
+    """Refused with these words while what ran goes on."""
+
+    def check(host: LabHost, result: Result) -> None:
+        assert result["cause"] == "task_failed"
+        assert words in result["reason"]
+        assert active(host) == "active"
+        assert host.exists(f"{BASE}/current/bin/tiny")
+
+    return check
 
 
 BLOCK = "/etc/systemd/system/block.service"
@@ -134,6 +146,39 @@ STATES = [
         uninstalled,
     ),
     State(
+        "the setup folder runs no programs",
+        shell(f"mount --bind {BASE} {BASE}", f"mount -o remount,bind,noexec {BASE}"),
+        "reinstall",
+        named(f"{BASE} is mounted noexec"),
+    ),
+    State(
+        "the units' folder is read-only",
+        shell(
+            "mount --bind /etc/systemd/system /etc/systemd/system",
+            "mount -o remount,bind,ro /etc/systemd/system",
+        ),
+        "uninstall",
+        named("/etc/systemd/system is mounted read-only"),
+    ),
+    State(
+        "what is known of the release is no description",
+        shell(f"echo '[]' >{BASE}/current/.hostler.json", f"echo 7 >{BASE}/values.json"),
+        "reinstall",
+        runs,
+    ),
+    State(
+        "a drop-in waits for another unit",
+        shell(
+            f"printf '[Service]\\nType=oneshot\\nExecStart=/bin/sleep 600\\n' >{BLOCK}",
+            f"mkdir -p {FILE}.d",
+            f"printf '[Unit]\\nAfter=block.service\\n' >{FILE}.d/wait.conf",
+            "systemctl daemon-reload",
+            "systemctl start --no-block block.service",
+        ),
+        "restart",
+        named("systemd is still busy with block.service"),
+    ),
+    State(
         "systemd waits for the network",
         shell(
             f"printf '[Unit]\\nBefore=network-online.target\\n[Service]\\nType=oneshot\\n"
@@ -169,7 +214,12 @@ def test_hosts_in_odd_states_are_told_right(lab_hosts: LabHosts, tmp_path: Path)
         except AssertionError as error:
             wrong[state.name] = f"{error}\n{json.dumps(results[state.name], indent=1)}"
     for state in STATES:
-        hosts[state.name].run("sh", "-c", "umount -q /opt/hostler/*agent/data || true", check=False)
+        hosts[state.name].run(
+            "sh",
+            "-c",
+            "umount -q /opt/hostler/*agent/data /opt/hostler/agent /etc/systemd/system || true",
+            check=False,
+        )
     assert not wrong, "\n".join(f"=== {name}\n{said}" for name, said in wrong.items())
 
 
@@ -187,6 +237,26 @@ def test_another_program_on_the_port_is_not_taken_for_ours(
     assert result["cause"] == "agent_not_ready"
     assert "another program answers there, python3 (process" in result["reason"]
     assert not host.exists(FILE)
+
+
+def test_a_host_without_a_journal_is_not_said_to_have_read_it(
+    lab_hosts: LabHosts, tmp_path: Path
+) -> None:
+    exits = a_package(tmp_path / "packages", "1.0", EXITS)
+    [host] = lab_hosts(1)
+    shell(
+        "mkdir -p /etc/systemd/journald.conf.d",
+        r"printf '[Journal]\nStorage=none\n' >/etc/systemd/journald.conf.d/none.conf",
+        "systemctl restart systemd-journald",
+        "rm -rf /run/log/journal /var/log/journal",
+    )(host)
+
+    [result] = play(tmp_path, "install", {"mute": host}, hostler_package_file=str(exits)).values()
+
+    assert result["cause"] == "agent_exited"
+    assert "this host keeps no journal that can be read" in result["reason"]
+    assert "It wrote nothing" not in result["reason"]
+    assert f"Look at systemctl status {UNIT}" in result["reason"]
 
 
 READY = {"kind": "tcp", "port": "9100", "within": 3}

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -297,6 +298,111 @@ def test_a_full_disk_is_its_own_cause(host: Host, package: Package) -> None:
     assert host.release == "1.0"
 
 
+def test_a_disk_without_inodes_is_said_to_lack_them(host: Host, package: Package) -> None:
+    with mounted(host.root / "opt/full", "size=8m,nr_inodes=4"):
+        result = host.perform("install", package_file=package("1.0"), setup_path="/opt/full")
+
+        assert result["cause"] == "disk_full"
+        assert f"No inodes are free on {host.root}/opt/full" in result["reason"]
+
+
+def test_a_mount_that_runs_no_programs_is_named_and_nothing_changes(
+    host: Host, package: Package
+) -> None:
+    with mounted(host.root / "opt/still", "size=8m,noexec"):
+        result = host.perform("install", package_file=package("1.0"), setup_path="/opt/still")
+
+        assert result["cause"] == "task_failed"
+        assert f"{host.root}/opt/still is mounted noexec" in result["reason"]
+        assert os.listdir(host.root / "opt/still") == []
+
+
+@pytest.mark.parametrize("action", ["install", "upgrade", "reload", "activate", "uninstall"])
+def test_on_a_read_only_mount_nothing_is_stopped_and_it_is_named(
+    host: Host, package: Package, action: str
+) -> None:
+    place = host.root / "opt/hostler"
+    with mounted(place, "size=8m"):
+        pid = host.perform("install", package_file=package("1.0"))["after"]["pid"]
+        # what is written to when it becomes read-only would be busy: a bind is remounted
+        subprocess.run(["mount", "--bind", str(place), str(place)], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
+        try:
+            result = host.perform(action, package_file=package("1.1"))
+
+            assert result["cause"] == "task_failed"
+            assert f"{place} is mounted read-only" in result["reason"]
+            assert "Nothing was changed" in result["reason"]
+            assert result["after"]["pid"] == pid == host.pid
+        finally:
+            subprocess.run(["umount", str(place)], check=True)
+        assert host.perform("uninstall")["cause"] is None
+
+
+@pytest.mark.parametrize("proxy", ["", "http://user:secret@127.0.0.1:9/"])
+def test_a_host_that_knows_a_proxy_is_told_that_packages_do_not_use_it(
+    host: Host, package: Package, proxy: str
+) -> None:
+    described = {
+        "name": "agent",
+        "version": "1.0",
+        "os": "LINUX",
+        "cpu": platform.machine(),
+        "sha256": "0" * 64,
+        "size": 1,
+        "url": f"http://127.0.0.1:{host.port}/package",
+        "manifest": {"exec": ["bin/tiny"]},
+    }
+    host.environment["http_proxy"] = proxy
+
+    result = host.perform("install", packages=[described])
+
+    assert result["cause"] == "package_unreachable"
+    assert ("never through the proxy that http_proxy" in result["reason"]) is bool(proxy)
+    assert "secret" not in result["reason"]
+
+
+@pytest.mark.parametrize("name", ["current/.hostler.json", "values.json", "run.pid"])
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'"x"', b"7", b"null", b"\xff", b"[[1]]"])
+def test_a_file_of_ours_that_holds_something_else_is_no_dead_end(
+    host: Host, package: Package, name: str, content: bytes
+) -> None:
+    archive = package("1.0")
+    first = host.perform("install", package_file=archive)
+    (host.base / name).write_bytes(content)
+
+    result = host.perform("install", package_file=archive, fresh=True)
+
+    if name == "run.pid":  # nobody knows of the program any more; what was begun is not left
+        os.killpg(first["after"]["pid"], signal.SIGKILL)
+        result = host.perform("install", package_file=archive, fresh=True)
+    assert result["cause"] is None, result["reason"]
+    assert host.perform("uninstall")["cause"] is None
+    assert not host.base.exists()
+
+
+def test_a_file_of_ours_that_became_a_folder_is_no_dead_end(host: Host, package: Package) -> None:
+    archive = package("1.0")
+    host.perform("install", package_file=archive)
+    for name in ("current/.hostler.json", "values.json"):
+        (host.base / name).unlink()
+        (host.base / name).mkdir()
+
+    result = host.perform("uninstall")
+
+    assert result["cause"] is None, result["reason"]
+    assert not host.base.exists()
+
+
+def test_values_arrive_whole_whatever_the_locale_of_the_login(host: Host, package: Package) -> None:
+    host.environment.update(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+
+    result = host.perform("install", package_file=package("1.0"), config={"note": "漢字 ü"})
+
+    assert result["cause"] is None, result["reason"]
+    assert environment_of_agent(host)["NOTE"] == "漢字 ü"
+
+
 def test_a_login_without_rights_is_told_so(host: Host, package: Package) -> None:
     archive = package("1.0")
     host.root.chmod(0o555)
@@ -365,19 +471,23 @@ def another_cpu() -> str:
     return "x86_64" if platform.machine() == "aarch64" else "aarch64"
 
 
-class full_disk:  # noqa: N801
+@contextlib.contextmanager
+def mounted(path: Path, options: str) -> Iterator[None]:
+    """A small filesystem with these options."""
+    path.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", options, "small", str(path)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small filesystem needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@contextlib.contextmanager
+def full_disk(path: Path) -> Iterator[None]:
     """A small filesystem without any room."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        self.path.mkdir(parents=True)
-        mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "full", str(self.path)]
-        if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-            pytest.skip("mounting a small filesystem needs root")
+    with mounted(path, "size=64k"):
         with contextlib.suppress(OSError):
-            (self.path / "filler").write_bytes(b"x" * 1024 * 1024)
-
-    def __exit__(self, *_: object) -> None:
-        subprocess.run(["umount", str(self.path)], check=True)
+            (path / "filler").write_bytes(b"x" * 1024 * 1024)
+        yield

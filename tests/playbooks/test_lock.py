@@ -43,6 +43,19 @@ def test_an_older_run_is_refused(host: Host, package: Package) -> None:
     assert statuses(result) == {"check": "failed"}
 
 
+@pytest.mark.parametrize("content", [b"[]", b'"x"', b'{"here": 5}', b'{"here": {}}', b"\xff"])
+def test_files_of_the_lock_that_hold_something_else_are_no_dead_end(
+    host: Host, package: Package, content: bytes
+) -> None:
+    archive = package("1.0")
+    host.perform("install", package_file=archive, token=token(5))
+    for name in ("lock", "tokens"):
+        (host.root / "run/hostler" / name).write_bytes(content)
+
+    assert host.perform("install", package_file=archive, token=token(6))["cause"] is None
+    assert host.perform("install", package_file=archive, token=token(4))["cause"] == "cancelled"
+
+
 def test_the_same_run_may_come_again(host: Host, package: Package) -> None:
     archive = package("1.0")
     host.perform("install", package_file=archive, token=token(5))

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from .failure import DENIED, FULL, Failure
+from .failure import NOT_THE_NET, Failure
 
 MANIFEST = "hostler-package.yaml"  # written as JSON, which every YAML reader understands
 PIECE = 1024 * 1024
@@ -19,6 +19,7 @@ CONNECT_SECONDS = 15
 ATTEMPTS = 3
 MOST_BYTES = 4 * 1024**3
 MOST_FILES = 100000
+PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 
 class Retryable(Exception):
@@ -40,8 +41,19 @@ def fetch(package, path, watch):
     raise Failure(
         "package_unreachable",
         f"The package cannot be fetched from {place}: {trouble}. Check that this host reaches "
-        "that address, and the access point's URL.",
+        "that address, and the access point's URL." + _beside_proxies(),
     )
+
+
+def _beside_proxies():
+    """What a person has to know whose own programs get there through a proxy."""
+    named = [name for name in PROXIES if os.environ.get(name)]
+    if not named:
+        return ""
+    return (
+        " Packages are fetched straight, never through the proxy that {} of this host's "
+        "environment names."
+    ).format(" and ".join(named))
 
 
 def verify(package, path):
@@ -74,7 +86,7 @@ def _download(package, path, watch):
     except http.client.HTTPException as error:
         raise Retryable(str(error) or type(error).__name__) from error
     except OSError as error:
-        if error.errno in FULL + DENIED:
+        if error.errno in NOT_THE_NET:
             error.filename = path
             raise
         raise Retryable(error.strerror or str(error)) from error

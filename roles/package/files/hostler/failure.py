@@ -3,8 +3,11 @@
 import errno
 import os
 
+from . import files
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
-DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+DENIED = (errno.EACCES, errno.EPERM)
+NOT_THE_NET = (*FULL, *DENIED, errno.EROFS)  # what writing ends with, and no network does
 
 
 class Failure(Exception):
@@ -24,23 +27,35 @@ def explain(error):
         return Failure("task_failed", f"{type(error).__name__}: {error}")
     path = error.filename if isinstance(error.filename, str) else "a file"
     if error.errno in FULL:
-        return Failure("disk_full", _full(path))
+        return Failure("disk_full", _full(path, error))
+    if error.errno == errno.EROFS:
+        return Failure("task_failed", read_only(path))
     if error.errno in DENIED:
         return Failure("privilege", _denied(path, error))
     return Failure("task_failed", f"{path}: {error.strerror or error}")
 
 
-def _full(path):
-    place = _mount_of(path)
+def _full(path, error):
+    place = files.mount_of(path)
+    if error.errno == errno.EDQUOT:
+        return f"The quota of this login on {place} is used up. Make room there and retry."
     free = os.statvfs(place)
+    if free.f_files and not free.f_favail:
+        return (
+            f"No inodes are free on {place}, so no file can be made there, however much room is "
+            "left. Remove files there and retry."
+        )
     kib = free.f_bavail * free.f_frsize // 1024
     return f"The disk is full: {kib} KiB are free on {place}. Make room there and retry."
 
 
-def _mount_of(path):
-    while not os.path.ismount(path):
-        path = os.path.dirname(os.path.abspath(path))
-    return path
+def read_only(path):
+    place = files.mount_of(path)
+    return (
+        f"{place} is mounted read-only, so {path} cannot be changed. If nobody meant that, the "
+        f"kernel did it after an error of the disk: look at dmesg. Use: mount -o remount,rw {place}"
+        "; then retry."
+    )
 
 
 def _denied(path, error):

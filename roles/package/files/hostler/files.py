@@ -210,13 +210,32 @@ def _free_aside(path):
             aside = f"{aside_of(path)}-{number}"
 
 
+def mounts():
+    """The places where something is mounted, as the kernel tells them."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        fields = [line.split() for line in file]
+    return [
+        re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), row[4])
+        for row in fields
+        if len(row) > 4
+    ]
+
+
 def mounts_below(folder):
     """The places at or below this folder where something is mounted."""
     folder = os.path.realpath(folder)
-    found = []
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            place = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), line.split()[4])
-            if place == folder or place.startswith(folder + os.sep):
-                found.append(place)
-    return sorted(found)
+    return sorted(
+        {place for place in mounts() if place == folder or place.startswith(folder + os.sep)}
+    )
+
+
+def mount_of(path):
+    """The place whose mount holds this path, also where a folder is mounted on itself."""
+    path = os.path.realpath(path)
+    try:
+        there = set(mounts())
+    except OSError:
+        there = set()
+    while path != "/" and path not in there and not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path

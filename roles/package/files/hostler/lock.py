@@ -158,9 +158,9 @@ class Lock:
 
     def _seen(self):
         try:
-            with open(os.path.join(self.folder, "tokens")) as file:
-                return json.load(file)
-        except (OSError, ValueError):
+            with open(os.path.join(self.folder, "tokens"), encoding="utf-8") as file:
+                return {key: _well_formed(known) for key, known in json.load(file).items()}
+        except (OSError, ValueError, TypeError, AttributeError, KeyError):
             return {}
 
     def _remember(self, revoke=False):
@@ -189,9 +189,10 @@ class Lock:
 
     def _holder(self):
         try:
-            return json.loads(os.pread(self.handle, 4096, 0).decode())
+            holder = json.loads(os.pread(self.handle, 4096, 0).decode())
         except ValueError:
             return None
+        return holder if isinstance(holder, dict) else None
 
     def _note(self, deed, holder=None):
         """One line in the lock's log, so that a person can see who was here when."""
@@ -208,3 +209,11 @@ class Lock:
             os.replace(path, path + ".1")
         with open(path, "a") as log:
             log.write(line + "\n")
+
+
+def _well_formed(known):
+    """What is known of one origin, in the shape it is written in; anything else is an error."""
+    return {
+        "newest": [int(number) for number in known["newest"]],
+        "revoked": [[int(number) for number in order] for order in known["revoked"]],
+    }

@@ -1,5 +1,6 @@
 """Who keeps a program running: systemd where there is one, a pidfile where there is none."""
 
+import glob
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from .failure import Failure
 State = namedtuple("State", "pid start how")
 NOT_THERE = State(None, None, "it was not started")
 LAST_WORDS = 6
-WAITED_FOR = ("network-online.target",)
+JOURNALS = ("/run/log/journal/*/*.journal", "/var/log/journal/*/*.journal")
 START_SECONDS = 20  # so long a start of ours may be put off
 
 
@@ -161,11 +162,12 @@ WantedBy=multi-user.target
         """The jobs of systemd that a start of ours would wait for, in words; none is nothing."""
         _, said = self._run("list-jobs", "--no-legend", "--no-pager", "--full")
         rows = [line.split() for line in said.splitlines()]
-        return ", ".join(
-            f"{row[1]} ({row[2]}, {row[3]})"
-            for row in rows
-            if len(row) >= 4 and row[1] in (*WAITED_FOR, self.unit)
-        )
+        rows = [row for row in rows if len(row) >= 4]
+        if not rows:
+            return ""
+        # drop-ins of the host may have it wait for more than our own file says
+        waited_for = {self.unit, *self._show("After").get("After", "").split()}
+        return ", ".join(f"{row[1]} ({row[2]}, {row[3]})" for row in rows if row[1] in waited_for)
 
     def stop(self, seconds):
         """Stop within so many seconds, whatever the unit allows itself."""
@@ -191,6 +193,9 @@ WantedBy=multi-user.target
         self._run("reset-failed", self.unit)
 
     def last_words(self):
+        """What it wrote last; None where nobody can know."""
+        if not any(glob.glob(journal) for journal in JOURNALS):
+            return None
         shown = self._show("InvocationID,ExecMainPID")
         only = ["-u" + self.unit]
         if shown.get("InvocationID"):
@@ -211,11 +216,13 @@ WantedBy=multi-user.target
         except (OSError, Failure):
             if self.watch.stopped:
                 raise
-            return ""
+            return None
         return last_lines(said)
 
     @property
     def where_to_look(self):
+        if not any(glob.glob(journal) for journal in JOURNALS):
+            return "systemctl status " + self.unit
         return "journalctl -u " + self.unit
 
     def _show(self, properties):
@@ -315,16 +322,16 @@ class Process:
     def _spawn(self, launch, log):
         variables = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8"}
         if launch["environment"]:
-            with open(launch["environment"]) as file:
+            with open(launch["environment"], encoding="utf-8", errors="surrogateescape") as file:
                 variables.update(environment.read(file.read()))
         try:
             return subprocess.Popen(
-                ["/bin/sh", "-c", self.WAIT, "sh", *launch["argv"]],
+                ["/bin/sh", "-c", self.WAIT, "sh", *map(_bytes, launch["argv"])],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 cwd=launch["folder"],
-                env=variables,
+                env={_bytes(name): _bytes(value) for name, value in variables.items()},
                 start_new_session=True,
                 preexec_fn=accounts.become(launch.get("user")),
             )
@@ -345,16 +352,22 @@ class Process:
         pass
 
     def last_words(self):
+        """What it wrote last; None where nobody can know."""
         try:
             with open(self.log, "rb") as log:
                 log.seek(max(self.log_start, os.path.getsize(self.log) - 8192))
                 return last_lines(log.read().decode("utf-8", "replace"))
         except OSError:
-            return ""
+            return None
 
     @property
     def where_to_look(self):
         return self.log
+
+
+def _bytes(text):
+    """As it stands in our files, whatever the locale of the login is."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def hang_up(pid):

@@ -10,7 +10,7 @@ import sys
 import time
 
 from . import accounts, archive, files, keys, processes, render, services
-from .failure import Failure, explain
+from .failure import Failure, explain, read_only
 from .lock import Lock
 from .watch import Watch
 
@@ -34,6 +34,8 @@ DONE = {
 }
 NEEDS_AGENT = ("upgrade", "restart", "reload", "activate")
 STARTS = ("install", "upgrade", "restart", "reload", "activate")
+RUNS = ("install", "upgrade", "restart", "reload")  # these start a program
+WRITES = ("install", "upgrade", "reload", "activate", "uninstall")  # these change its files
 CPUS = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
 NAME = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
 VERSION = re.compile(r"^[A-Za-z0-9][A-Za-z0-9.+~_-]{0,62}$")
@@ -303,6 +305,7 @@ class Work:
             manager.refuse_masked()
         if self.action == "uninstall":
             self._refuse_mounts()
+        self._refuse_useless_mounts()
         self._look_around()
         self._choose_package()
         self._authorise()
@@ -338,6 +341,23 @@ class Work:
                 "task_failed",
                 f"{', '.join(mounted)} is mounted from elsewhere, so {self.place.base} cannot be "
                 "removed; nothing was changed. Unmount it, then retry.",
+            )
+
+    def _refuse_useless_mounts(self):
+        """Refuse before anything is stopped where nothing can be changed, or nothing started."""
+        where = (self.place.releases, self.place.etc, os.path.dirname(self.manager.path))
+        is_there = os.path.lexists(self.place.base) or os.path.lexists(self.manager.path)
+        if self.action in WRITES and (self.action != "uninstall" or is_there):
+            for path in where:
+                if os.statvfs(_nearest(path)).f_flag & os.ST_RDONLY:
+                    raise Failure("task_failed", f"{read_only(path)} Nothing was changed.")
+        programs = _nearest(self.place.releases)
+        if self.action in RUNS and os.statvfs(programs).f_flag & os.ST_NOEXEC:
+            raise Failure(
+                "task_failed",
+                f"{files.mount_of(programs)} is mounted noexec, so no program below {self.place.base} "
+                "can be started; nothing was changed. Mount it with exec, or choose another "
+                "setup path, then retry.",
             )
 
     def _sweep(self):
@@ -521,8 +541,8 @@ class Work:
     def _kept_values(self):
         """What earlier runs were told; an unreadable file is no reason to fail."""
         try:
-            return json.loads((files.read(self.place.values) or b"{}").decode())
-        except ValueError:
+            return dict(json.loads((files.read(self.place.values) or b"{}").decode()))
+        except (OSError, ValueError, TypeError):
             return {}
 
     def _rendered(self, values, source):
@@ -662,7 +682,11 @@ class Work:
 
     def _obituary(self, state):
         words = self.manager.last_words()
-        said = "Its last words: {}.".format(words.rstrip(".")) if words else "It wrote nothing."
+        said = "It wrote nothing."
+        if words is None:
+            said = "What it wrote is not known: this host keeps no journal that can be read."
+        elif words:
+            said = "Its last words: {}.".format(words.rstrip("."))
         return (
             f"The {self.place.name} does not stay up: {state.how}. {said} "
             f"Look at {self.manager.where_to_look}, mend it and retry."
@@ -714,7 +738,8 @@ class Work:
         return f"another program answers there, {name} (process {other})"
 
     def _silence(self, ready, port, trouble):
-        words = self.manager.last_words() or "none"
+        words = self.manager.last_words()
+        words = "not known, there is no journal to read" if words is None else words or "none"
         return (
             f"The {self.place.name} runs but did not become ready within "
             f"{ready.get('within', 30)} seconds on port {port} ({trouble}). "
@@ -879,6 +904,13 @@ def _root():
     return os.environ.get("HOSTLER_ROOT", "").rstrip("/")
 
 
+def _nearest(path):
+    """The path itself, or what there is of it."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
+
+
 def _list(folder):
     return os.listdir(folder) if os.path.isdir(folder) else []
 
@@ -904,13 +936,16 @@ def _below(folder, path):
 def _release_at(path):
     """What is known of the release in (or behind) this path."""
     real = os.path.realpath(path)
-    content = files.read(os.path.join(real, ".hostler.json")) if os.path.isdir(real) else None
-    if content is None:
+    if not os.path.isdir(real):
         return None
     try:
-        return dict(json.loads(content.decode()), path=real)
-    except ValueError:
-        return None
+        release = dict(
+            json.loads((files.read(os.path.join(real, ".hostler.json")) or b"").decode())
+        )
+        known = {key: str(release[key]) for key in ("name", "version", "sha256")}
+        return dict(known, manifest=dict(release["manifest"]), path=real)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # not as we write it: as good as none, and an install puts one in its place
 
 
 def _digest_of(folder):
