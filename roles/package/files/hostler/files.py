@@ -212,8 +212,8 @@ def _free_aside(path):
 
 def mounts():
     """The places where something is mounted, as the kernel tells them."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        fields = [line.split() for line in file]
+    with open("/proc/self/mountinfo", "rb") as file:
+        fields = [os.fsdecode(line).split(" ") for line in file]
     return [
         re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), row[4])
         for row in fields

@@ -355,9 +355,9 @@ class Work:
         if self.action in RUNS and os.statvfs(programs).f_flag & os.ST_NOEXEC:
             raise Failure(
                 "task_failed",
-                f"{files.mount_of(programs)} is mounted noexec, so no program below {self.place.base} "
-                "can be started; nothing was changed. Mount it with exec, or choose another "
-                "setup path, then retry.",
+                f"{files.mount_of(programs)} is mounted noexec, so no program below "
+                f"{self.place.base} can be started; nothing was changed. Mount it with exec, or "
+                "choose another setup path, then retry.",
             )
 
     def _sweep(self):
