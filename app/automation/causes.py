@@ -7,6 +7,11 @@ from typing import Any, NamedTuple
 from app.domain.states import Cause
 
 ENOUGH = 400  # characters of somebody else's words in a sentence of ours
+LOOKED_AT = 10_000  # characters at either end of one text in which words are looked for
+
+# A host chooses what is matched, so no pattern has an open end that could be begun anywhere: within
+# a line, this many characters may stand between two words.
+BETWEEN = r"[^\n]{0,200}"
 
 
 class Sign(NamedTuple):
@@ -32,7 +37,7 @@ BROKEN = (
 # host can be taken for ssh's. HOST is what the host itself says.
 LOGIN = (
     sign(
-        r"Load key .*(incorrect passphrase|passphrase)",
+        rf"Load key {BETWEEN}passphrase",
         Cause.AUTH,
         "The passphrase does not open this private key. Correct it, then retry.",
     ),
@@ -53,8 +58,8 @@ LOGIN = (
         "The account's password has expired. Set a new one on the host, then retry with it.",
     ),
     sign(
-        r"Permission denied \(([^)]*)\)|Too many authentication failures|Authentication failed"
-        r"|Permission denied, please try again",
+        r"Permission denied \([^)\n]{0,200}\)|Too many authentication failures"
+        r"|Authentication failed|Permission denied, please try again",
         Cause.AUTH,
         "The host did not accept the login ({said}). Check account, password or key,"
         " then retry with the login corrected.",
@@ -96,13 +101,13 @@ LOGIN = (
     ),
     sign(
         r"kex_exchange_identification|banner exchange|Bad packet length"
-        r"|Exceeded MaxStartups|Connection (closed|reset) by .* \[preauth\]",
+        rf"|Exceeded MaxStartups|Connection (closed|reset) by {BETWEEN} \[preauth\]",
         Cause.REFUSED,
         "The host closed the connection before the login ({said})."
         " Check that the port is sshd's, and its MaxStartups and access rules, then retry.",
     ),
     sign(
-        r"connect to host .*timed out|Operation timed out|Connection timed out",
+        rf"connect to host {BETWEEN}timed out|Operation timed out|Connection timed out",
         Cause.UNREACHABLE,
         "The host did not answer within 10 s."
         " Check that it is up, its address, and the firewalls between, then retry.",
@@ -113,9 +118,9 @@ LOGIN = (
         "The host cannot be reached ({said}). Check its address and the network, then retry.",
     ),
     sign(
-        r"Timeout, server .* not responding|Connection (to .* )?(closed|reset)|Broken pipe"
-        r"|closed by remote host|client_loop|mux_client|Connection to .* timed out"
-        r"|reached over ssh: *$",
+        rf"Timeout, server {BETWEEN} not responding|Connection (to {BETWEEN} )?(closed|reset)"
+        rf"|Broken pipe|closed by remote host|client_loop|mux_client"
+        rf"|Connection to {BETWEEN} timed out|reached over ssh: {{0,9}}$",
         Cause.CONNECTION_LOST,
         BROKEN,
     ),
@@ -128,7 +133,7 @@ LOGIN = (
 
 HOST = (
     sign(
-        r"account is currently not available|This account .*(disabled|locked)",
+        rf"account is currently not available|This account {BETWEEN}(disabled|locked)",
         Cause.AUTH,
         "The login works, but the account may not run commands ({said})."
         " Give it a shell or use another account, then retry.",
@@ -156,8 +161,8 @@ HOST = (
         "sudo does not work for this account ({said}). Mend that, or log in as root, then retry.",
     ),
     sign(
-        r"module interpreter .* was not found|python[0-9.]*: (command )?not found"
-        r"|python[0-9.]*: No such file",
+        rf"module interpreter {BETWEEN} was not found"
+        r"|python[0-9.]{0,9}: ((command )?not found|No such file)",
         Cause.NO_PYTHON,
         "There is no Python 3 where it is expected ({said})."
         " Install python3 on the host, then retry.",
@@ -234,14 +239,21 @@ def _texts(result: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(item, Mapping) and (item.get("failed") or item.get("unreachable")):
             yield from _texts(item)
             return
-    yield _without_preamble(str(result.get("msg") or ""))
+    yield _without_preamble(_ends(str(result.get("msg") or "")))
     for name in ("module_stderr", "module_stdout", "stderr"):
         if text := result.get(name):
-            yield str(text)[-20_000:]
+            yield _ends(str(text))
+
+
+def _ends(text: str) -> str:
+    """The text, cut before anything is matched: what tells a cause stands first or last."""
+    if len(text) <= 2 * LOOKED_AT:
+        return text
+    return f"{text[:LOOKED_AT]}\n{text[-LOOKED_AT:]}"
 
 
 PREAMBLE = re.compile(r"\A(Task failed: |Module failed: |Action failed: )+")
-KEY_FILE = re.compile(r'(Load key )"[^"]*"')
+KEY_FILE = re.compile(r'(Load key )"[^"\n]{0,4096}"')
 
 
 def _without_preamble(message: str) -> str:
@@ -251,7 +263,8 @@ def _without_preamble(message: str) -> str:
 def _said(text: str, match: re.Match[str], result: Mapping[str, Any]) -> str:
     """The line with the tell-tale words; of a silent death, how the process ended."""
     if match[0].startswith("No start of json"):
-        words = str(result.get("module_stderr") or result.get("module_stdout") or "").strip()
+        words = str(result.get("module_stderr") or result.get("module_stdout") or "")
+        words = words[-LOOKED_AT:].strip()
         ended = f"exit code {result.get('rc')}"
         return f"{ended}: {_short(words.splitlines()[-1])}" if words else ended
     start = text.rfind("\n", 0, match.start()) + 1
