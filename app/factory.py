@@ -11,6 +11,7 @@ from app.api.nodeman.routes import create_blueprint as create_nodeman
 from app.api.nodeman.urls import UrlNormaliser
 from app.api.ocp.routes import OCP
 from app.api.ocp.routes import create_blueprint as create_ocp
+from app.api.origin import TrustedProxies, read_networks
 from app.domain import errors
 from app.jobs.context import Context
 
@@ -40,7 +41,9 @@ def create_app(ctx: Context) -> Flask:
     app.add_url_rule("/healthz", view_func=health.healthz)
     app.register_blueprint(description.create_blueprint(ENDPOINTS))
     app.register_blueprint(create_console(ctx))
-    app.wsgi_app = UrlNormaliser(app.wsgi_app)  # type: ignore[method-assign]
+    proxies = read_networks(ctx.settings.trusted_proxies)
+    wsgi = TrustedProxies(UrlNormaliser(app.wsgi_app), proxies)
+    app.wsgi_app = wsgi  # type: ignore[method-assign]
     return app
 
 

@@ -39,11 +39,13 @@ class Settings:
     become: bool = True  # sudo on hosts that are entered as anybody but root
     setup_path: str = "/opt/hostler"
     standing_access: bool = True
+    trusted_proxies: str = ""  # addresses and networks whose X-Forwarded-… is believed
     default_agent_package: bool = True  # register node_exporter at the first start
     language: str = "en"
     max_body_mib: int = 32
     event_retention_days: int = 30
     log_retention_days: int = 90
+    audit_retention_days: int = 365
     lease_seconds: float = 15.0  # a lease not renewed for so long is gone
     renew_seconds: float = 5.0
     keeper_seconds: float = 2.0

@@ -44,10 +44,10 @@ def is_recent(date: str, now: datetime) -> bool:
     """Whether the Date header (RFC 1123, GMT) is close enough to our clock."""
     try:
         moment = parsedate_to_datetime(date)
-    except ValueError:
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return abs(now - moment) <= MAX_CLOCK_DIFFERENCE
+    except (ValueError, OverflowError, TypeError):  # a zone of days, a year of none
         return False
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return abs(now - moment) <= MAX_CLOCK_DIFFERENCE
 
 
 def string_to_sign(request: SignedRequest, comma: str = "%2C") -> str:

@@ -4,19 +4,22 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import cache
 
-from sqlalchemy import Engine, delete, func, select
+from sqlalchemy import ColumnElement, Engine, delete, func, select
 from sqlalchemy.orm import Session
 
 from app.access.audit import record
 from app.access.caller import Caller, read_role, read_scope
 from app.access.passwords import SuccessCache, hash_password
 from app.domain.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
+from app.domain.sentences import say
 from app.domain.text import UNSTORABLE
 from app.models.access import Audit, User, WebSession
 from app.models.base import now, reading, transaction
 
 SIGN_IN = "sign in"
-MOST_FAILURES = 20
+MOST_FAILURES = 20  # for an account from one address
+MOST_ANYWHERE = 100  # for an account, or from an address, where it is not known there
+KNOWN_FOR = timedelta(days=30)
 PER_ACCOUNT = timedelta(minutes=30)
 PER_ADDRESS = timedelta(minutes=10)
 MIN_PASSWORD = 8
@@ -102,21 +105,36 @@ def remove_user(session: Session, name: str) -> None:
 
 
 def _refuse_guessing(session: Session, name: str, source_ip: str, at: datetime) -> None:
-    for column, value, window in (
-        (Audit.target, name[:255], PER_ACCOUNT),
-        (Audit.source_ip, source_ip[:64], PER_ADDRESS),
-    ):
-        failures = session.scalar(
-            select(func.count()).where(
-                Audit.action == SIGN_IN,
-                Audit.outcome == "failed",
-                column == value,
-                Audit.at > at - window,
-            )
+    """Count failures for the account from this address, and for each of them alone.
+
+    Who guesses invented names locks out nobody who has signed in from there before.
+    """
+    is_name, is_source = Audit.target == name[:255], Audit.source_ip == source_ip[:64]
+    limits: list[tuple[ColumnElement[bool], int, timedelta]] = [
+        (is_name & is_source, MOST_FAILURES, PER_ACCOUNT)
+    ]
+    if not _is_known_place(session, name, source_ip, at):
+        limits.append((is_name, MOST_ANYWHERE, PER_ACCOUNT))
+        limits.append((is_source, MOST_ANYWHERE, PER_ADDRESS))
+    for which, most, window in limits:
+        failed = select(func.count()).where(
+            Audit.action == SIGN_IN, Audit.outcome == "failed", which, Audit.at > at - window
         )
-        if (failures or 0) >= MOST_FAILURES:
+        if (session.scalar(failed) or 0) >= most:
             minutes = int(window / timedelta(minutes=1))
-            raise Unauthenticated(LOCKED.format(minutes=minutes), locked=True)
+            raise Unauthenticated(say(LOCKED, minutes=minutes), locked=True)
+
+
+def _is_known_place(session: Session, name: str, source_ip: str, at: datetime) -> bool:
+    """Whether this account has signed in from this address lately."""
+    done = select(Audit.id).where(
+        Audit.action == SIGN_IN,
+        Audit.outcome == "done",
+        Audit.target == name[:255],
+        Audit.source_ip == source_ip[:64],
+        Audit.at > at - KNOWN_FOR,
+    )
+    return session.scalar(done.limit(1)) is not None
 
 
 @cache

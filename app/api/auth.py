@@ -156,6 +156,8 @@ def audited(ctx: Context, action: str) -> Iterator[list[Call]]:
 def _write(
     ctx: Context, action: str, calls: list[Call], outcome: audit.Outcome, more: dict[str, Any]
 ) -> None:
+    if g.get("caller") is None:
+        return  # failed sign-ins are counted where they happen; the rest would only fill disks
     call = calls[0] if calls else None
     details = {"request_id": g.get("request_id", ""), **(call.details if call else {}), **more}
     try:

@@ -11,6 +11,7 @@ from app.access.caller import Caller
 from app.access.signature import SCHEME, SignedRequest, read_authorization
 from app.access.users import authenticate_user
 from app.access.web_sessions import is_csrf_token, session_caller
+from app.api.origin import may_change
 from app.domain.errors import Forbidden, Unauthenticated
 from app.jobs.context import Context
 from app.models.base import now, reading
@@ -24,6 +25,10 @@ NO_CREDENTIALS = "Sign in: with a user's password, a signature, or the console's
 
 class NotFromHere(Forbidden):
     """A change asked for with the console's session needs its CSRF value in X-CSRF-Token."""
+
+
+class FromElsewhere(Forbidden):
+    """A page of another site may not ask for changes with a password the browser remembers."""
 
 
 class WrongPassword(Unauthenticated):
@@ -55,6 +60,8 @@ def by_session(ctx: Context) -> Caller:
 
 
 def _by_password(ctx: Context, said: str) -> Caller:
+    if request.method not in SAFE and not may_change():
+        raise FromElsewhere
     try:
         text = base64.b64decode(said.partition(" ")[2].strip(), validate=True).decode()
     except (binascii.Error, ValueError):

@@ -5,8 +5,10 @@ import re
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -45,16 +47,24 @@ def end_on_stop() -> None:
 
 
 class Places:
-    """How many may listen at a time: each of them keeps a thread of the server."""
+    """How many may listen at a time, and how many of them one caller: each keeps a thread."""
 
     def __init__(self, number: int) -> None:
-        self._free = threading.BoundedSemaphore(number)
+        self._number, self._each = number, max(1, number // 2)
+        self._lock = threading.Lock()
+        self._taken: Counter[str] = Counter()
 
-    def take(self) -> bool:
-        return self._free.acquire(blocking=False)
+    def take(self, who: str) -> bool:
+        with self._lock:
+            if self._taken.total() >= self._number or self._taken[who] >= self._each:
+                return False
+            self._taken[who] += 1
+            return True
 
-    def give_back(self) -> None:
-        self._free.release()
+    def give_back(self, who: str) -> None:
+        with self._lock:
+            self._taken[who] -= 1
+            self._taken += Counter()  # drops who has none
 
 
 def speaks(render_error: Any) -> Dialect:
@@ -87,12 +97,13 @@ def _listen(job: str, places: Places) -> Response:
     after = min(asked, pulse.last_seq)
     if asked and pulse.is_over and after == pulse.last_seq:
         return Response(status=204)  # tells a browser not to come again
-    if not places.take():
+    who = f"{caller.kind} {caller.name}"
+    if not places.take(who):
         return _no_place()
     response = Response(_stream(ctx, job_id, after), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
-    response.call_on_close(places.give_back)
+    response.call_on_close(partial(places.give_back, who))
     return response
 
 
@@ -118,7 +129,7 @@ def _number(name: str, text: str) -> int:
 
 
 def _no_place() -> Response:
-    message = f"Everybody's places are taken; come again in {RETRY_AFTER} seconds."
+    message = f"Too many event streams are open; retry in {RETRY_AFTER} seconds."
     response = jsonify({"status": 503, "message": message})
     response.status_code = 503
     response.headers["Retry-After"] = str(RETRY_AFTER)

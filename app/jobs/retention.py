@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Delete, Select, Update, delete, select, update
 
 from app.jobs.context import Context
+from app.models.access import Audit
 from app.models.base import chunks, now, reading, transaction
 from app.models.work import EventRow, IdempotentAnswer, LogChunk, Run, StepRow
 
@@ -19,6 +20,7 @@ def forget_old(ctx: Context) -> None:
     """Delete events, logs and remembered answers past their time."""
     _forget_events(ctx)
     _forget_logs(ctx)
+    _forget_audit(ctx)
     old = IdempotentAnswer.created_at < now() - KEEP_ANSWERS
     _forget(
         ctx,
@@ -34,6 +36,15 @@ def _forget_events(ctx: Context) -> None:
         select(EventRow.job_id).where(old),
         lambda jobs: delete(EventRow).where(old, EventRow.job_id.in_(jobs)),
         at_once=1,
+    )
+
+
+def _forget_audit(ctx: Context) -> None:
+    old = Audit.at < now() - timedelta(days=ctx.settings.audit_retention_days)
+    _forget(
+        ctx,
+        select(Audit.id).where(old),
+        lambda rows: delete(Audit).where(Audit.id.in_(rows)),
     )
 
 

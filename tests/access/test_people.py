@@ -156,9 +156,9 @@ def test_an_account_locks_for_thirty_minutes_also_against_the_right_password(
     engine: Engine, ann: str
 ) -> None:
     users.authenticate_user(engine, ann, "correct horse", "10.0.0.1", NOW)  # it is in the cache
-    fail(engine, 19, name=ann)
+    fail(engine, 19, name=ann, source_ip="10.0.0.1")
     users.authenticate_user(engine, ann, "correct horse", "10.0.0.1", NOW)
-    fail(engine, 1, name=ann)
+    fail(engine, 1, name=ann, source_ip="10.0.0.1")
     with pytest.raises(Unauthenticated, match="30 minutes"):
         users.authenticate_user(engine, ann, "correct horse", "10.0.0.1", NOW + 29 * MINUTE)
     assert users.authenticate_user(engine, ann, "correct horse", "10.0.0.1", NOW + 30 * MINUTE)
@@ -167,11 +167,24 @@ def test_an_account_locks_for_thirty_minutes_also_against_the_right_password(
 
 
 def test_an_address_locks_for_ten_minutes(engine: Engine, ann: str) -> None:
-    fail(engine, 20, source_ip="10.0.0.9")
+    fail(engine, 100, source_ip="10.0.0.9")
     with pytest.raises(Unauthenticated, match="10 minutes"):
         users.authenticate_user(engine, ann, "correct horse", "10.0.0.9", NOW)
     assert users.authenticate_user(engine, ann, "correct horse", "10.0.0.8", NOW)
     assert users.authenticate_user(engine, ann, "correct horse", "10.0.0.9", NOW + 10 * MINUTE)
+
+
+def test_an_account_guessed_at_from_everywhere_locks_but_not_where_it_is_known(
+    engine: Engine, ann: str
+) -> None:
+    with transaction(engine) as session:
+        record(session, None, users.SIGN_IN, ann, "10.0.0.8", "done", at=NOW - MINUTE)
+    fail(engine, 100, name=ann)
+    fail(engine, 100, source_ip="10.0.0.8")
+
+    with pytest.raises(Unauthenticated, match="30 minutes"):
+        users.authenticate_user(engine, ann, "correct horse", "10.0.0.7", NOW)
+    assert users.authenticate_user(engine, ann, "correct horse", "10.0.0.8", NOW)
 
 
 def test_a_changed_password_and_a_switched_off_person_count_at_once(

@@ -152,7 +152,9 @@ def test_silence_is_filled_with_comments(
 def test_places_are_limited_and_given_back(ctx: Context, web: FlaskClient) -> None:
     submit_stages(ctx, 1, "INSTALL_AGENT")
     number = ctx.settings.api_threads // 2
-    open_ones = [web.get(PATH, headers=basic("vera")) for _ in range(number)]
+    open_ones = [web.get(PATH, headers=basic("olga")) for _ in range(number // 2)]
+    assert web.get(PATH, headers=basic("olga")).status_code == 503  # half is one caller's most
+    open_ones += [web.get(PATH, headers=basic("vera")) for _ in range(number // 2)]
     assert {response.status_code for response in open_ones} == {200}
 
     full = web.get(PATH, headers=basic("vera"))

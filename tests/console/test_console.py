@@ -71,7 +71,7 @@ def test_a_wrong_password_is_refused(web: Flask) -> None:
 def test_guessing_locks_even_the_right_password_out(ctx: Context, web: Flask) -> None:
     with transaction(ctx.engine) as session:
         for _ in range(MOST_FAILURES):
-            record(session, None, SIGN_IN, "vic", "192.0.2.1", "failed")
+            record(session, None, SIGN_IN, "vic", "127.0.0.1", "failed")
     right = {"username": "vic", "password": PASSWORD}
     answer = web.test_client().post("/login", data=right, headers=HEADERS)
     assert answer.status_code == 401

@@ -12,7 +12,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from app.access.caller import Caller, Role
 from app.api.browser_policy import restrict
-from app.api.console.sign_in import comes_from_here, find_caller, turn_away
+from app.api.console.sign_in import find_caller, turn_away
+from app.api.origin import comes_from_here
 from app.jobs.context import Context
 
 rq_dashboard: Any = untyped  # it declares no types, and says no to what its settings may hold

@@ -1,7 +1,6 @@
 """Who is in front of the browser: sign-in, the session's cookie, and proof that a form is ours."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -19,7 +18,8 @@ from app.access.web_sessions import (
 from app.api.browser_policy import restrict
 from app.api.callers import COOKIE
 from app.api.console.words import speak
-from app.api.dialect import context, language, refuse_unstorable
+from app.api.dialect import language, refuse_unstorable
+from app.api.origin import comes_from_here
 from app.domain.errors import Forbidden, Unauthenticated
 from app.jobs.context import Context
 from app.models.base import now, reading, transaction
@@ -106,17 +106,6 @@ def turn_away() -> AnyResponse:
     if request.method != "GET":
         return redirect(url_for("console.sign_in"))
     return redirect(url_for("console.sign_in", next=request.full_path.rstrip("?")))
-
-
-def comes_from_here() -> bool:
-    """Whether the browser says that this request was made by one of our own pages."""
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site in ("same-origin", "none")
-    origin = request.headers.get("Origin")
-    # a proxy in front of us may have put its own name into Host
-    ours = (request.host, urlsplit(context().settings.site).netloc)
-    return origin is not None and urlsplit(origin).netloc in ours
 
 
 def here(**changed: Any) -> str:

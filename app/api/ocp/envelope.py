@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from app.api.callers import COOKIE
 from app.api.dialect import language
 from app.api.ocp import vocabulary
+from app.api.origin import is_a_browser
 from app.domain.errors import HostlerError
 from app.models.base import now
 
@@ -37,7 +38,8 @@ def render_error(error: Exception) -> Response:
         said["subErrors"] = list(fault.sub_errors)
     response = jsonify(_frame(fault.status, {"error": said}))
     response.status_code = fault.status
-    if fault.status == 401 and not request.cookies.get(COOKIE):  # a browser would ask by itself
+    # a browser would ask by itself, and remember
+    if fault.status == 401 and not request.cookies.get(COOKIE) and not is_a_browser():
         response.headers["WWW-Authenticate"] = 'Basic realm="Hostler"'
     if fault.status == 405:
         response.headers["Allow"] = ", ".join(_methods(error))
