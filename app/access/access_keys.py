@@ -1,17 +1,25 @@
 """Access key pairs of users: an AK names, its SK signs."""
 
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.access.caller import Caller
-from app.access.signature import MAX_CLOCK_DIFFERENCE, SignedRequest, is_recent, is_signed
+from app.access.signature import (
+    MAX_CLOCK_DIFFERENCE,
+    SignedRequest,
+    is_recent,
+    is_signed,
+    read_date,
+)
 from app.access.users import find_user, user_caller
 from app.access.vault import Vault
-from app.domain.errors import NotFound, Unauthenticated
+from app.domain.errors import InvalidRequest, NotFound, Unauthenticated
+from app.domain.sentences import say
 from app.models.access import AccessKey, User
 from app.models.base import now
 
@@ -42,8 +50,15 @@ def authenticate_signature(
     signature: str,
     request: SignedRequest,
     at: datetime | None = None,
+    *,
+    own_hosts: Iterable[str] = (),
 ) -> Caller:
-    """The user who signed this request, a short while ago."""
+    """The user who signed this request, a short while ago.
+
+    A proxy may have written another name into Host: a signature over one of our own fits as well.
+    """
+    if request.date and read_date(request.date) is None:
+        raise InvalidRequest(say("The Date header is not a date."), field="Date")
     if not is_recent(request.date, at or now()):
         minutes = MAX_CLOCK_DIFFERENCE.seconds // 60
         raise Unauthenticated(
@@ -52,8 +67,16 @@ def authenticate_signature(
     row, user = _find(session, access_key)
     if row is None or user is None or not user.is_active:
         raise Unauthenticated("The access key is not known here.")
-    if not is_signed(request, vault.open(row.secret_key, row.purpose).decode(), signature):
-        raise Unauthenticated("The signature does not fit this request.")
+    secret_key = vault.open(row.secret_key, row.purpose).decode()
+    hosts = list(dict.fromkeys((request.host, *own_hosts)))
+    if not any(is_signed(replace(request, host=host), secret_key, signature) for host in hosts):
+        raise Unauthenticated(
+            say(
+                "The signature does not fit this request, which reached us for the host {hosts}. "
+                "Behind a proxy, set HOSTLER_SITE_URL to the address that clients sign.",
+                hosts=" or ".join(hosts),
+            )
+        )
     return user_caller(user)
 
 

@@ -42,12 +42,17 @@ def is_signed(request: SignedRequest, secret_key: str, signature: str) -> bool:
 
 def is_recent(date: str, now: datetime) -> bool:
     """Whether the Date header (RFC 1123, GMT) is close enough to our clock."""
+    moment = read_date(date)
+    return moment is not None and abs(now - moment) <= MAX_CLOCK_DIFFERENCE
+
+
+def read_date(date: str) -> datetime | None:
+    """The moment a Date header names, in UTC; None when it names none."""
     try:
         moment = parsedate_to_datetime(date)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return abs(now - moment) <= MAX_CLOCK_DIFFERENCE
-    except (ValueError, OverflowError, TypeError):  # a zone of days, a year of none
-        return False
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, TypeError):  # no date, or a zone that leads out of the calendar
+        return None
 
 
 def string_to_sign(request: SignedRequest, comma: str = "%2C") -> str:

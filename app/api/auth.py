@@ -125,7 +125,7 @@ def identify(ctx: Context, parameters: Mapping[str, Any]) -> Caller:
 
 
 def _header() -> dict[str, Any]:
-    text = request.headers.get(HEADER)
+    text = _as_utf8(request.headers.get(HEADER, ""))
     if not text:
         return {}
     try:
@@ -136,6 +136,14 @@ def _header() -> dict[str, Any]:
         raise Unauthenticated(f"{HEADER} must hold a JSON object.")
     refuse_unstorable(said, HEADER)
     return said
+
+
+def _as_utf8(text: str) -> str:
+    """A header's text as it was sent: WSGI hands over its bytes as if they were Latin-1."""
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 @contextmanager
@@ -157,7 +165,7 @@ def _write(
     ctx: Context, action: str, calls: list[Call], outcome: audit.Outcome, more: dict[str, Any]
 ) -> None:
     if g.get("caller") is None:
-        return  # failed sign-ins are counted where they happen; the rest would only fill disks
+        return  # a stranger could fill the database with rows
     call = calls[0] if calls else None
     details = {"request_id": g.get("request_id", ""), **(call.details if call else {}), **more}
     try:

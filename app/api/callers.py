@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from flask import request
 
@@ -78,7 +78,8 @@ def _by_signature(ctx: Context, said: str) -> Caller:
     if pair is None:
         raise Unauthenticated(f"The Authorization header must be: {SCHEME} <AK>:<signature>.")
     with reading(ctx.engine) as session:
-        return authenticate_signature(session, ctx.vault, *pair, _signed_request())
+        own = (urlsplit(ctx.settings.site).netloc,)
+        return authenticate_signature(session, ctx.vault, *pair, _signed_request(), own_hosts=own)
 
 
 def _signed_request() -> SignedRequest:

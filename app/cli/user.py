@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from app.access import users
+from app.access import access_keys, users
 from app.access.caller import Role, change_rights
 from app.cli.here import open_here
 from app.cli.rights import changing, granting, shown
@@ -69,3 +69,21 @@ def remove(name: str) -> None:
     with transaction(open_here().engine) as session:
         users.remove_user(session, name)
     click.echo(f"removed {name}")
+
+
+@user.command()
+@click.argument("name")
+def keys(name: str) -> None:
+    """The access keys of a person, and when each was made."""
+    with reading(open_here().engine) as session:
+        for row in access_keys.list_access_keys(session, name):
+            click.echo(f"{row.access_key}\t{row.created_at:%Y-%m-%d %H:%M}")
+
+
+@user.command("remove-key")
+@click.argument("access_key")
+def remove_key(access_key: str) -> None:
+    """Remove an access key; what it signs is refused from now on."""
+    with transaction(open_here().engine) as session:
+        access_keys.remove_access_key(session, access_key)
+    click.echo(f"removed {access_key}")

@@ -313,6 +313,8 @@ def test_every_part_is_covered(part: str, added: str) -> None:
         ("", False),
         ("yesterday", False),
         ("Sun, 99 Mar 2026 12:00:00 GMT", False),
+        ("Sun, 01 Mar 2026 12:00:00 +999999999999999999999", False),
+        ("Fri, 31 Dec 9999 23:59:59 -2300", False),
     ],
 )
 def test_fifteen_minutes_are_the_limit(date: str, recent: bool) -> None:

@@ -53,6 +53,22 @@ def test_a_refused_change_leaves_a_row_too(
     assert not jobs(ctx)
 
 
+def test_a_call_by_a_stranger_leaves_no_row(ctx: Context, client: FlaskClient) -> None:
+    client.post("/api/job/install/", json=a_call(), headers=header(secret="wrong" * 5))
+
+    assert not audits(ctx)
+
+
+def test_a_name_in_raw_utf_8_is_read_as_it_was_sent(ctx: Context, call: Call) -> None:
+    who = json.loads(header()["X-Bkapi-Authorization"]) | {"bk_username": "张三"}
+    raw = json.dumps(who, ensure_ascii=False).encode().decode("latin-1")
+
+    call("/api/job/install/", a_call(), headers={"X-Bkapi-Authorization": raw})
+
+    (row,) = audits(ctx)
+    assert row.acting_for == "张三"
+
+
 @pytest.mark.parametrize("name", ["bk_username", "bk_app_code", "bk_app_secret"])
 @pytest.mark.parametrize("half", ["a\x00b", "\ud800"])
 def test_a_name_that_is_no_text_is_refused(ctx: Context, call: Call, name: str, half: str) -> None:

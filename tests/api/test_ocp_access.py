@@ -1,6 +1,7 @@
 """Who calls the OCP language: passwords, signatures, and the console's session."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -170,9 +171,45 @@ def test_a_browser_may_send_its_date_beside(web: FlaskClient, pair: NewAccessKey
 
 
 @pytest.mark.parametrize(
+    "date",
+    [
+        "yesterday",
+        "Sun, 01 Mar 2026 12:00:00 +999999999999999999999",
+        "Fri, 31 Dec 9999 23:59:59 -2300",
+    ],
+)
+def test_a_date_that_names_no_moment_is_a_wrong_request(
+    web: FlaskClient, pair: NewAccessKey, date: str
+) -> None:
+    said = web.get(TASKS, headers={**signed(pair, "GET", TASKS), "Date": date})
+
+    assert said.status_code == 400
+
+
+def test_a_signature_fits_the_address_clients_know_though_a_proxy_rewrote_host(
+    ctx: Context, pair: NewAccessKey
+) -> None:
+    settings = replace(ctx.settings, site_url="http://localhost")
+    web = create_app(replace(ctx, settings=settings)).test_client()
+    headers = signed(pair, "GET", TASKS)
+
+    read(web.get(TASKS, headers=headers, base_url="http://10.0.0.1:8080"))
+
+
+def test_a_signature_refused_for_its_host_names_host_and_setting(
+    web: FlaskClient, pair: NewAccessKey
+) -> None:
+    said = web.get(TASKS, headers=signed(pair, "GET", TASKS), base_url="http://10.0.0.1:8080")
+
+    assert said.status_code == 401
+    assert "10.0.0.1:8080" in said.text
+    assert "HOSTLER_SITE_URL" in said.text
+
+
+@pytest.mark.parametrize(
     "spoil",
     [
-        {"Date": "yesterday"},
+        {"Date": "Sun, 01 Mar 2020 12:00:00 GMT"},
         {"x-ocp-origin": "added"},
         {"Authorization": "OCP-ACCESS-KEY-HMACSHA1 nobody:abc="},
         {"Authorization": "OCP-ACCESS-KEY-HMACSHA1 nocolon"},

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from app.access.access_keys import create_access_key
 from app.access.users import authenticate_user
 from app.cli import main
 from app.cli.first_start import prepare_database
 from app.domain.errors import Unauthenticated
 from app.jobs.context import open_context
+from app.models.base import transaction
 from app.settings import Settings
 
 
@@ -79,3 +81,20 @@ def test_a_removed_person_is_gone_and_an_unknown_one_is_told(folder: Path) -> No
 
     assert again.exit_code == 1
     assert "vera" in again.output
+
+
+def test_access_keys_are_listed_and_removed(folder: Path) -> None:
+    hostler(folder, "add", "vera", typed="long enough\nlong enough\n")
+    ctx = open_context(Settings(data_dir=folder))
+    with transaction(ctx.engine) as session:
+        kept, gone = (create_access_key(session, ctx.vault, "vera").access_key for _ in range(2))
+    ctx.engine.dispose()
+
+    removed = hostler(folder, "remove-key", gone)
+    listed = hostler(folder, "keys", "vera")
+    again = hostler(folder, "remove-key", gone)
+
+    assert removed.output == f"removed {gone}\n"
+    assert [line.split("\t")[0] for line in listed.output.splitlines()] == [kept]
+    assert again.exit_code != 0
+    assert f"There is no access key {gone}." in again.output
