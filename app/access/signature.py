@@ -51,7 +51,11 @@ def read_date(date: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(date)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError, TypeError):  # no date, or a zone that leads out of the calendar
+    except (
+        ValueError,
+        OverflowError,
+        TypeError,
+    ):  # no date, or beyond the calendar
         return None
 
 
