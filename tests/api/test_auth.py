@@ -123,7 +123,7 @@ def test_a_scoped_caller_sees_and_touches_only_its_businesses(ctx: Context, call
         ("/remove_host/", {"bk_host_id": [2]}, "agent_operate"),
     ):
         denied = call(path, body, code="scoped")
-        assert denied["code"] == "9900403"
+        assert denied["code"] == 9900403
         assert [a["id"] for a in denied["data"]["permission"]["actions"]] == [action]
 
 
@@ -145,7 +145,7 @@ def test_who_only_looks_may_edit_no_host(ctx: Context, call: Call) -> None:
 
     said = call("/api/host/update_single/", {"bk_host_id": 1, "port": 2222}, code="reader")
 
-    assert said["code"] == "9900403"
+    assert said["code"] == 9900403
 
 
 def test_everything_means_everything_the_caller_may_see(ctx: Context, call: Call) -> None:
@@ -239,3 +239,22 @@ def test_a_secret_encrypted_with_our_key_opens(ctx: Context, client: FlaskClient
 
     with reading(ctx.engine) as session:
         assert usable_logins(session, ctx.vault, [1], now())[1].password == "correct horse"
+
+
+def test_a_denial_is_told_where_every_client_looks(call: Call) -> None:
+    assert call("/api/job/install/", a_call())["result"]
+
+    said = call(
+        "/api/job/operate/", {"job_type": "RESTART_AGENT", "bk_host_id": [1]}, code="reader"
+    )
+
+    assert said["code"] == 9900403
+    assert said["permission"] == said["data"]["permission"]
+    assert said["permission"]["actions"][0]["id"] == "agent_operate"
+
+
+def test_removing_no_hosts_is_refused(call: Call) -> None:
+    said = call("/api/host/remove_host/", {"bk_biz_id": [2], "bk_host_id": [], "is_proxy": False})
+
+    assert said["code"] == 3800001
+    assert "bk_host_id is empty" in said["message"]

@@ -54,7 +54,7 @@ def test_everything_that_turns_out_to_be_nothing_says_so(ctx: Context, call: Cal
     assert said["code"] == 3801018
     assert "No host matches" in said["message"]
     assert said["errors"].keys() == {"exclude_hosts"}
-    assert said["data"] == {"job_id": "", "ip_filter": []}
+    assert said["data"] == {"job_id": None, "ip_filter": []}
 
 
 @pytest.mark.parametrize("named", [{"hosts": [{"bk_host_id": 1}]}, {"bk_host_id": [1]}])

@@ -43,7 +43,7 @@ def test_every_error_has_a_code_and_a_sentence(kind: type[errors.HostlerError]) 
     ("error", "code"),
     [
         (errors.InvalidRequest("x"), 3800001),
-        (errors.Forbidden(), "9900403"),
+        (errors.Forbidden(), 9900403),
         (errors.JobNotFound(), 3801012),
         (errors.AllFiltered(filtered=()), 3801018),
         (errors.NoProxy(filtered=()), 3801013),
@@ -73,6 +73,6 @@ def test_hosts_without_a_proxy_are_listed_where_clients_look() -> None:
 
     data = vocabulary.fault_of(errors.NoProxy(filtered=(host,))).data
 
-    assert data["job_id"] == ""
+    assert data["job_id"] is None
     assert data["ip_filter"][0]["exception"] == "no_proxy"
     assert data["ip_filter"][0]["ip"] == "10.0.0.1"

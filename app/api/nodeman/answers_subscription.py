@@ -107,7 +107,16 @@ def _instance_info(target: TargetView, detail: bool) -> dict[str, Any]:
         },
         "service": {},
     }
-    return {**info, "scope": [], "process": {}, "meta": {}} if detail else info
+    return {**info, "scope": [_place(target)], "process": {}, "meta": {}} if detail else info
+
+
+def _place(target: TargetView) -> dict[str, Any]:
+    """The entry of a scope that this host was in it by; clients show hosts by it."""
+    return {
+        "ip": target.inner_ip or target.inner_ipv6,
+        "bk_cloud_id": target.zone_id,
+        "bk_supplier_id": "0",
+    }
 
 
 def _stage(target: TargetView, part: PartView, language: str, detail: bool) -> dict[str, Any]:

@@ -50,6 +50,10 @@ HTTP_SENTENCES = {404: vocabulary.UNKNOWN_ADDRESS, 405: vocabulary.WRONG_METHOD}
 
 
 def _failure(code: int | str, message: str, data: Any = None, errors: Any = None) -> Response:
+    # clients of the permission system look for it at the top, others in data
+    denied = {
+        name: data[name] for name in ("permission",) if isinstance(data, dict) and name in data
+    }
     return jsonify(
         {
             "result": False,
@@ -57,5 +61,6 @@ def _failure(code: int | str, message: str, data: Any = None, errors: Any = None
             "code": code,
             "message": f"{message}（{code}）",  # clients look for the full-width parentheses
             "errors": errors,
+            **denied,
         }
     )

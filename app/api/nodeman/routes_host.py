@@ -41,6 +41,7 @@ from app.api.nodeman.schemas import (
 )
 from app.domain.commands import LoginSpec
 from app.domain.errors import InvalidRequest
+from app.domain.sentences import say
 from app.hosts.forget import forget_hosts
 from app.hosts.search import (
     HostFilter,
@@ -194,6 +195,10 @@ def update_single(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
 def remove_host(call: Call, asked: dict[str, Any]) -> dict[str, Any]:
     if (asked["bk_host_id"] is None) == (asked["exclude_hosts"] is None):
         raise InvalidRequest("Send either bk_host_id or exclude_hosts.", field="bk_host_id")
+    if asked["bk_host_id"] == []:  # never "all", whatever a caller's own search has found
+        raise InvalidRequest(
+            say("bk_host_id is empty; name at least one host."), field="bk_host_id"
+        )
     wanted = _removed(call, asked)
     with transaction(call.ctx.engine) as session:
         ids = find_host_ids(session, wanted)

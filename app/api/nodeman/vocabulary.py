@@ -15,7 +15,7 @@ PLATFORM = 3_800_000
 CHANGE_HOSTS = "agent_operate"  # what the original's permission system calls what was denied (§7)
 LOOK_AT_JOBS = "task_history_view"
 UNEXPECTED = 50_000
-DENIED = "9900403"  # a string, alone among the codes
+DENIED = 9900403  # a number: clients compare it with one (nodeman-clients.md §7.9)
 SYSTEM = "bk_nodeman"
 
 STATUS = {
@@ -148,7 +148,7 @@ def _fields(error: errors.HostlerError) -> Any:
 
 def _left_out(error: errors.HostlerError) -> Any:
     filtered = error.details.get("filtered", ())
-    return {"job_id": "", "ip_filter": [filtered_host(host) for host in filtered]}
+    return {"job_id": None, "ip_filter": [filtered_host(host) for host in filtered]}
 
 
 def _hosts(error: errors.HostlerError) -> Any:
