@@ -45,11 +45,9 @@ class Refusal(Schema):
     """An answer that says no: the code says why, and the message what would be right."""
 
     result = fields.Boolean(required=True, metadata={"enum": [False]})
-    code = fields.Raw(
-        required=True,
-        metadata={"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]},
-    )
+    code = fields.Integer(required=True, metadata={"minimum": 1})
     message = fields.String(required=True, metadata={"description": "ends with （code）"})
+    permission = fields.Raw(metadata={"description": "of a denial: what is missing, as in data"})
     data = fields.Raw(
         required=True,
         allow_none=True,
