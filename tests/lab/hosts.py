@@ -64,6 +64,7 @@ rm -rf /run/hostler* /run/lock/hostler*
 # The mark has to be one of the lines that are asked for later: journalctl skips one otherwise.
 FORGET = """\
 if [ "$1" = reload ]; then systemctl daemon-reload; fi
+if [ "$2" = journal ]; then systemctl restart systemd-journald; fi
 systemctl reset-failed
 mkdir -p /run/lab
 journalctl --sync
@@ -242,7 +243,9 @@ class LabHost:
             processes.kill(self._strays())
             touched = self._put_files_back()
             reload = "reload" if any("systemd/" in path for path in touched) else ""
-            self.run("sh", "-c", FORGET, "sh", reload)
+            # it reads its configuration when it starts: the next test asks it for logins
+            journal = "journal" if any("systemd/journald" in path for path in touched) else ""
+            self.run("sh", "-c", FORGET, "sh", reload, journal)
         except (LabError, subprocess.TimeoutExpired) as error:
             print(f"{self.name}: booting it anew, as reset failed: {error}", file=sys.stderr)
             self.rebuild()
